@@ -1,0 +1,128 @@
+"""What a source of samples is: the contract that EDF files, LSL inlets and the simulator all keep.
+
+A *stream* is one group of channels that share a rate and a clock (an EDF file with three rates is three streams).
+A *chunk* is a run of consecutive samples of one stream as they arrived. Nothing here is conditioned yet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelInfo:
+    """One channel as its sender describes it; nothing is interpreted here.
+
+    `unit` is the sender's spelling ("uV", "µV", "V", "%", "" when it says none). `minimum` and `maximum` are the
+    limits of the recorder in that unit (None when unknown); a sample at a limit is saturated.
+    """
+
+    label: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    transducer: str = ""
+    prefilter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """A group of channels with one rate and one clock. `rate_hz` is 0.0 when the stream is irregular."""
+
+    stream_id: str
+    rate_hz: float
+    channels: tuple[ChannelInfo, ...]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive samples of one stream as they arrived.
+
+    `samples` is (n, channels) float32 in the sender's units; `timestamps` is (n,) float64 seconds on the stream
+    clock of the session (for a file: seconds since its recording start). A gap is a jump in `timestamps`; NaN in
+    `samples` is one channel's missing sample.
+    """
+
+    stream_id: str
+    samples: NDArray[np.float32]  # (n, channels)
+    timestamps: NDArray[np.float64]  # (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A marker in the recording: `onset_s` on the stream clock, `duration_s` 0.0 when it is a point."""
+
+    onset_s: float
+    duration_s: float
+    text: str
+
+
+class Source(Protocol):
+    """Where samples come from. Single-threaded: one caller reads.
+
+    `duration_s` is the planned length where it is known (a file), else None. `start_utc` is the wall time of stream
+    time `start_s`, where the source knows one. `warnings` collects, as one-line sentences, what was wrong in the
+    input and what was made of it.
+    """
+
+    @property
+    def streams(self) -> tuple[StreamInfo, ...]:
+        """The streams known by now; a live source may learn of more while it runs."""
+        ...
+
+    @property
+    def start_s(self) -> float:
+        """Stream time of the recording's start (a file: 0.0), or of the first sample (live)."""
+        ...
+
+    @property
+    def start_utc(self) -> datetime | None: ...
+
+    @property
+    def duration_s(self) -> float | None: ...
+
+    @property
+    def warnings(self) -> Sequence[str]: ...
+
+    @property
+    def exhausted(self) -> bool:
+        """True when no further sample will ever come."""
+        ...
+
+    def read(self, timeout_s: float) -> list[Chunk]:
+        """The chunks that came since the last call, oldest first; [] when none came within `timeout_s`.
+
+        A file returns at once with its next stretch, one chunk a stream, all to the same stream time.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class ListSource:
+    """A source over chunks that are already in memory: the simplest that keeps the contract."""
+
+    streams: tuple[StreamInfo, ...]
+    batches: list[list[Chunk]]
+    start_s: float = 0.0
+    start_utc: datetime | None = None
+    duration_s: float | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def exhausted(self) -> bool:
+        """True when every batch was read."""
+        return not self.batches
+
+    def read(self, timeout_s: float) -> list[Chunk]:
+        """The next batch, at once."""
+        return self.batches.pop(0) if self.batches else []
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,1 @@
+"""Recordings in, a bundle out. Needs the `train` extra."""
