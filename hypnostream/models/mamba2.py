@@ -1,0 +1,123 @@
+"""Mamba-2 in plain torch: one parameter set, three forms that agree (step, chunk with carried state, whole sequence).
+
+After Dao and Gu, "Transformers are SSMs" (2024), arXiv:2405.21060; parameter names and shapes are those of mamba-ssm's
+`Mamba2`, so that weights trained with its kernels load here. Left out: several groups of B and C, bounds on dt.
+
+Glossary, shapes at line ends:
+    B  batch, one row a bed       L  length, in steps          D  d_model
+    E  d_inner = expand * D       H  heads = E / P             P  headdim
+    N  d_state                    K  d_conv                    C  conv channels = E + 2 N
+    u  input    z  gate    x  value    dt  step size    A  decay (< 0)    h  the recurrent state (B, H, P, N)
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MambaState(NamedTuple):
+    """What one layer carries from step to step; both in float32, whatever the weights are."""
+
+    conv: Tensor  # (B, C, K-1) the last inputs of the convolution
+    ssm: Tensor  # (B, H, P, N)
+
+
+class GatedRMSNorm(nn.Module):
+    """RMSNorm of `y * silu(z)`."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, y: Tensor, z: Tensor) -> Tensor:
+        """`y` and `z` (..., E) -> (..., E)."""
+        y = y * F.silu(z)
+        return y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class Mamba2(nn.Module):
+    """One Mamba-2 mixer, uni-directional. `forward` reads a stretch of any length, `step` one element."""
+
+    def __init__(
+        self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, headdim: int = 32, chunk: int = 64
+    ) -> None:
+        super().__init__()
+        self.d_model, self.d_state, self.d_conv, self.headdim, self.chunk = d_model, d_state, d_conv, headdim, chunk
+        self.d_inner = expand * d_model
+        if self.d_inner % headdim:
+            raise ValueError(f"headdim {headdim} does not divide d_inner {self.d_inner}; choose one that does")
+        self.heads = self.d_inner // headdim
+        self.conv_width = self.d_inner + 2 * d_state
+
+        self.in_proj = nn.Linear(d_model, 2 * self.d_inner + 2 * d_state + self.heads, bias=False)
+        self.conv1d = nn.Conv1d(self.conv_width, self.conv_width, d_conv, groups=self.conv_width)
+        # dt starts log-uniform in [1e-3, 1e-1] after its softplus, as in the paper; A uniform in [1, 16].
+        dt = torch.exp(torch.rand(self.heads) * (math.log(0.1) - math.log(0.001)) + math.log(0.001)).clamp(min=1e-4)
+        self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # (H,)
+        self.A_log = nn.Parameter(torch.log(torch.empty(self.heads).uniform_(1, 16)))  # (H,)
+        self.D = nn.Parameter(torch.ones(self.heads))  # (H,)
+        self.norm = GatedRMSNorm(self.d_inner)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
+
+    def initial_state(self, batch: int) -> MambaState:
+        """The state before the first step: zeros."""
+        like = self.A_log
+        conv = like.new_zeros(batch, self.conv_width, self.d_conv - 1, dtype=torch.float32)
+        ssm = like.new_zeros(batch, self.heads, self.headdim, self.d_state, dtype=torch.float32)
+        return MambaState(conv, ssm)
+
+    def step(self, u: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
+        """One element: `u` (B, D) -> (B, D) and the next state. Standard operators only, so that it exports."""
+        z, xBC, dt = self.in_proj(u).split([self.d_inner, self.conv_width, self.heads], dim=-1)
+        window = torch.cat([state.conv, xBC.unsqueeze(-1)], dim=-1)  # (B, C, K)
+        xBC = F.silu((window * self.conv1d.weight.squeeze(1)).sum(-1) + self.conv1d.bias)  # (B, C)
+        x, B, C = xBC.split([self.d_inner, self.d_state, self.d_state], dim=-1)
+        x = x.reshape(-1, self.heads, self.headdim)  # (B, H, P)
+        dt = F.softplus(dt + self.dt_bias)  # (B, H)
+        decay = torch.exp(-dt * torch.exp(self.A_log))  # (B, H)
+        write = (dt.unsqueeze(-1) * x).unsqueeze(-1) * B.unsqueeze(1).unsqueeze(1)  # (B, H, P, N)
+        h = state.ssm * decay.unsqueeze(-1).unsqueeze(-1) + write
+        y = (h * C.unsqueeze(1).unsqueeze(1)).sum(-1) + self.D.unsqueeze(-1) * x  # (B, H, P)
+        y = self.norm(y.reshape(-1, self.d_inner), z)
+        return self.out_proj(y), MambaState(window[..., 1:], h)
+
+    def forward(self, u: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
+        """A stretch: `u` (B, L, D) -> (B, L, D) and the state after it, from `state` or from the beginning."""
+        state = self.initial_state(u.shape[0]) if state is None else state
+        z, xBC, dt = self.in_proj(u).split([self.d_inner, self.conv_width, self.heads], dim=-1)
+        window = torch.cat([state.conv, xBC.transpose(1, 2)], dim=-1)  # (B, C, K-1+L)
+        next_conv = window[..., window.shape[-1] - (self.d_conv - 1) :]
+        xBC = F.silu(self.conv1d(window)).transpose(1, 2)  # (B, L, C)
+        x, B, C = xBC.split([self.d_inner, self.d_state, self.d_state], dim=-1)
+        x = x.unflatten(-1, (self.heads, self.headdim))  # (B, L, H, P)
+        dt = F.softplus(dt + self.dt_bias)  # (B, L, H)
+        y, h = scan(x * dt.unsqueeze(-1), -dt * torch.exp(self.A_log), B, C, state.ssm, self.chunk)
+        y = (y + self.D.unsqueeze(-1) * x).flatten(-2)  # (B, L, E)
+        return self.out_proj(self.norm(y, z)), MambaState(next_conv, h)
+
+
+def scan(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """The recurrence `h = exp(log_decay) h + x B^T, y = h C` over L steps, `chunk` steps at a time.
+
+    Inside a chunk it is a masked product of matrices (the paper's section 6), between chunks the state is carried.
+    `x` (B, L, H, P), `log_decay` (B, L, H), `B` and `C` (B, L, N), `h` (B, H, P, N) -> y (B, L, H, P), h.
+    """
+    outputs = []
+    for start in range(0, x.shape[1], chunk):
+        part = slice(start, start + chunk)
+        total = log_decay[:, part].cumsum(1).transpose(1, 2)  # (B, H, l) log decay since the chunk began
+        between = total.unsqueeze(-1) - total.unsqueeze(-2)  # (B, H, l, l) from step s (column) to step t (row)
+        causal = torch.ones(between.shape[-2:], dtype=torch.bool, device=x.device).tril()
+        weight = torch.exp(between.masked_fill(~causal, -torch.inf))  # (B, H, l, l)
+        scores = (C[:, part] @ B[:, part].transpose(1, 2)).unsqueeze(1) * weight  # (B, H, l, l)
+        values = x[:, part].transpose(1, 2)  # (B, H, l, P)
+        carried = (C[:, part].unsqueeze(1) @ h.transpose(-1, -2)) * torch.exp(total).unsqueeze(-1)  # (B, H, l, P)
+        outputs.append((scores @ values + carried).transpose(1, 2))  # (B, l, H, P)
+        to_end = torch.exp(total[..., -1:] - total).unsqueeze(-1)  # (B, H, l, 1)
+        written = (values * to_end).transpose(-1, -2) @ B[:, part].unsqueeze(1)  # (B, H, P, N)
+        h = h * torch.exp(total[..., -1]).unsqueeze(-1).unsqueeze(-1) + written
+    return torch.cat(outputs, dim=1), h

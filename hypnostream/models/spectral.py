@@ -1,0 +1,202 @@
+"""The spectral front-end: what a 30 s stretch of one channel sounds like, in numbers that a stream can have.
+
+Two groups of features, both from 30 s at 100 Hz, both part of the exported graph (products with constant matrices,
+no FFT operator, so that onnxruntime and TensorRT compute the same):
+
+- `Wavelet34`: 24 statistics of a Daubechies-4 wavelet and 10 of a short-time Fourier transform. They are the 34
+  features per epoch that public Sleep-EDF feature sets hold, in volts.
+- `BandPowers`: Welch power in the five classical bands.
+
+Every second of the input carries a validity; windows that touch an invalid second do not count. Nothing is filled in.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+RATE_HZ = 100
+SECONDS = 30
+SAMPLES = RATE_HZ * SECONDS
+EPSILON = 1e-12
+
+# Daubechies-4 decomposition low-pass filter (Daubechies, "Ten Lectures on Wavelets", table 6.1, N = 4).
+DB4_LOW = (
+    -0.010597401785069032,
+    0.0328830116668852,
+    0.030841381835560764,
+    -0.18703481171909309,
+    -0.027983769416859854,
+    0.6308807679298589,
+    0.7148465705529157,
+    0.2303778133088965,
+)
+LEVELS = 5
+WELCH_WINDOW_S, WELCH_HOP_S = 4, 2
+BANDS_HZ = ((0.5, 4.0), (4.0, 8.0), (8.0, 12.0), (12.0, 16.0), (16.0, 30.0))  # delta theta alpha sigma beta
+STFT_BANDS_HZ = ((0.5, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))
+
+
+def _fourier(window: NDArray[np.float64], bins: NDArray[np.int64], detrend: bool) -> Tensor:
+    """A matrix that takes a frame to real and imaginary parts at `bins`: (samples, 2 bins), window included."""
+    n = len(window)
+    angle = 2 * np.pi * np.outer(np.arange(n), bins) / n
+    matrix = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
+    if detrend:  # subtracting the frame's mean is a product too: (I - 11'/n)
+        matrix = matrix - matrix.mean(axis=0, keepdims=True)
+    return torch.from_numpy(matrix)
+
+
+class BandPowers(nn.Module):
+    """Welch band powers (4 s Hamming, 50 % overlap, median over the valid windows, constant detrend).
+
+    After Welch (1967). Per channel: ln of the power in each of `BANDS_HZ`, in the input's unit squared.
+    """
+
+    windows: Tensor
+    bands: Tensor
+    fourier: Tensor
+    median_weights: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        n = WELCH_WINDOW_S * RATE_HZ
+        freqs = np.arange(n // 2 + 1) * RATE_HZ / n
+        bins = np.flatnonzero((freqs >= BANDS_HZ[0][0]) & (freqs <= BANDS_HZ[-1][1]))
+        window = np.hamming(n + 1)[:-1]
+        scale = 2.0 / (RATE_HZ * np.square(window).sum())  # one-sided density
+        self.register_buffer("fourier", _fourier(window * math.sqrt(scale), bins, detrend=True))  # (400, 2F)
+        kept = freqs[bins]
+        bands = np.stack([(kept >= low) & (kept < high) for low, high in BANDS_HZ], axis=1) * (RATE_HZ / n)
+        self.register_buffer("bands", torch.from_numpy(bands))  # (F, 5)
+        self.count = (SECONDS - WELCH_WINDOW_S) // WELCH_HOP_S + 1  # 14 windows
+        # Row n: the weights that take n values, sorted downward, to their median.
+        table = np.zeros((self.count + 1, self.count))
+        for k in range(1, self.count + 1):
+            for middle in ((k - 1) // 2, k // 2):
+                table[k, middle] += 0.5
+            odd = 2 * np.arange(1, (k - 1) // 2 + 1)  # the median of k periodograms is biased by this (Allen 2012)
+            table[k] /= 1 + np.sum(1 / (odd + 1) - 1 / odd)
+        self.register_buffer("median_weights", torch.from_numpy(table))  # (15, 14)
+        self.frequencies = len(bins)
+
+    def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """`x` (B, C, 3000), `valid` (B, C, 30) in 0/1 -> ln powers (B, C, 5) and whether a window was valid (B, C)."""
+        step, width = WELCH_HOP_S * RATE_HZ, WELCH_WINDOW_S * RATE_HZ
+        # Two hops make a window: build the frames by reshape and concatenation, which every runtime has.
+        hops = x.unflatten(-1, (SECONDS // WELCH_HOP_S, step))  # (B, C, 15, 200)
+        frames = torch.cat([hops[:, :, :-1], hops[:, :, 1:]], dim=-1)  # (B, C, 14, 400)
+        assert frames.shape[-1] == width
+        pairs = valid.unflatten(-1, (SECONDS // WELCH_HOP_S, WELCH_HOP_S)).prod(-1)  # (B, C, 15)
+        good = pairs[:, :, :-1] * pairs[:, :, 1:]  # (B, C, 14)
+        parts = frames @ self.fourier  # (B, C, 14, 2F)
+        power = parts[..., : self.frequencies].square() + parts[..., self.frequencies :].square()
+        power = power * good.unsqueeze(-1) - (1 - good.unsqueeze(-1))  # invalid windows sort last, at -1
+        ranked = torch.topk(power.transpose(-1, -2), self.count, dim=-1).values  # (B, C, F, 14)
+        weights = self.median_weights[good.sum(-1).round().long()]  # (B, C, 14)
+        median = (ranked * weights.unsqueeze(-2)).sum(-1)  # (B, C, F)
+        any_good = (good.sum(-1) > 0).to(x.dtype)
+        return torch.log(median @ self.bands + 1e-20), any_good
+
+
+class Wavelet34(nn.Module):
+    """The 34 features an epoch of public Sleep-EDF feature sets, from volts at 100 Hz.
+
+    0-23: for A5, D5, D4, D3, D2, D1 of a Daubechies-4 wavelet with symmetric padding: energy, ln energy, entropy,
+    variance. 24-30: relative power in `STFT_BANDS_HZ`, spectral entropy, 95 % edge in Hz, of the mean squared
+    short-time Fourier transform (2 s Hann, 1 s hop, zero-padded ends). 31-33: delta/beta, theta/alpha,
+    (delta+theta)/(alpha+beta). With invalid seconds, sums run over what is valid and are scaled to the whole.
+    """
+
+    low: Tensor
+    high: Tensor
+    fourier: Tensor
+    bands: Tensor
+    edges: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        low = np.array(DB4_LOW)
+        high = low[::-1].copy()
+        high[::2] *= -1  # quadrature mirror
+        # Correlation with the reversed filter is convolution with the filter.
+        self.register_buffer("filters", torch.from_numpy(np.stack([low[::-1], high[::-1]])[:, None].copy()))  # (2, 1, 8)
+        n = 2 * RATE_HZ
+        window = np.hanning(n + 1)[:-1]
+        bins = np.arange(n // 2 + 1)
+        self.register_buffer("fourier", _fourier(window / window.sum(), bins, detrend=False))  # (200, 202)
+        freqs = bins * RATE_HZ / n
+        bands = np.stack([(freqs >= low_hz) & (freqs <= high_hz) for low_hz, high_hz in STFT_BANDS_HZ], axis=1)
+        self.register_buffer("bands", torch.from_numpy(bands.astype(np.float64)))  # (101, 5)
+        self.frequencies = len(bins)
+        self.step_hz = float(freqs[1])
+        for level, seconds in enumerate(_coefficient_seconds(), start=1):
+            self.register_buffer(f"seconds_{level}", torch.from_numpy(seconds), persistent=False)
+
+    def forward(self, volts: Tensor, valid: Tensor) -> Tensor:
+        """`volts` (B, C, 3000), `valid` (B, C, 30) -> (B, C, 34)."""
+        return torch.cat([self.wavelet(volts, valid), self.fourier_features(volts, valid)], dim=-1)
+
+    def wavelet(self, volts: Tensor, valid: Tensor) -> Tensor:
+        """The first 24 features."""
+        batch, channels, _ = volts.shape
+        approximation = volts.reshape(batch * channels, 1, SAMPLES)
+        details: list[Tensor] = []
+        filters: Tensor = self.get_buffer("filters")
+        for _ in range(LEVELS):
+            # Half-sample symmetric: ...x1 x0 | x0 x1..., 7 either side; the even outputs are dropped by the offset.
+            left, right = approximation[..., :7].flip(-1), approximation[..., -7:].flip(-1)
+            padded = torch.cat([left, approximation, right], dim=-1)[..., 1:]
+            both = nn.functional.conv1d(padded, filters, stride=2)  # (BC, 2, n)
+            approximation, detail = both[:, :1], both[:, 1:]
+            details.append(detail)
+        sets = [(LEVELS, approximation)] + [(level, details[level - 1]) for level in range(LEVELS, 0, -1)]
+        features = []
+        for level, c in sets:
+            keep = valid[..., self.get_buffer(f"seconds_{level}")]  # (B, C, n)
+            c = c.reshape(batch, channels, -1)
+            count = keep.sum(-1).clamp(min=1.0)
+            rescale = c.shape[-1] / count
+            square = c.square() * keep
+            valid_energy = square.sum(-1)
+            p = square / (valid_energy + EPSILON).unsqueeze(-1)
+            entropy = -(p * torch.log(p + EPSILON)).sum(-1)
+            mean = (c * keep).sum(-1) / count
+            variance = ((c - mean.unsqueeze(-1)).square() * keep).sum(-1) / count
+            energy = valid_energy * rescale
+            features += [energy, torch.log(energy + EPSILON), entropy + torch.log(rescale), variance]
+        return torch.stack(features, dim=-1)
+
+    def fourier_features(self, volts: Tensor, valid: Tensor) -> Tensor:
+        """The last 10 features."""
+        seconds = volts.unflatten(-1, (SECONDS, RATE_HZ))  # (B, C, 30, 100)
+        edge = torch.zeros_like(seconds[:, :, :1])
+        frames = torch.cat(
+            [torch.cat([edge, seconds], dim=2), torch.cat([seconds, edge], dim=2)], dim=-1
+        )  # (B, C, 31, 200)
+        first, last = valid[..., :1], valid[..., -1:]
+        good = torch.cat([first, valid], dim=-1) * torch.cat([valid, last], dim=-1)  # (B, C, 31)
+        parts = frames @ self.fourier
+        power = parts[..., : self.frequencies].square() + parts[..., self.frequencies :].square()
+        P = (power * good.unsqueeze(-1)).sum(2) / good.sum(-1).clamp(min=1.0).unsqueeze(-1)  # (B, C, 101)
+        total = P.sum(-1, keepdim=True)
+        share = P / (total + EPSILON)
+        absolute = P @ self.bands  # (B, C, 5)
+        relative = absolute / total.clamp(min=1e-30)
+        entropy = -(share * torch.log(share + EPSILON)).sum(-1)
+        edge_hz = (torch.cumsum(P, dim=-1) < 0.95 * total).to(P.dtype).sum(-1) * self.step_hz
+        delta, theta, alpha, beta, _ = absolute.unbind(-1)
+        ratios = [delta / (beta + EPSILON), theta / (alpha + EPSILON), (delta + theta) / (alpha + beta + EPSILON)]
+        return torch.cat([relative, torch.stack([entropy, edge_hz, *ratios], dim=-1)], dim=-1)
+
+
+def _coefficient_seconds() -> list[NDArray[np.int64]]:
+    """For each level, the second that each wavelet coefficient belongs to (its centre of weight, clipped)."""
+    out, n = [], SAMPLES
+    for level in range(1, LEVELS + 1):
+        n = (n + 7) // 2
+        centre = (np.arange(n) * 2 + 1 - 3.5) * 2 ** (level - 1)
+        out.append(np.clip(centre // RATE_HZ, 0, SECONDS - 1).astype(np.int64))
+    return out
