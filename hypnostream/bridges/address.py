@@ -1,0 +1,58 @@
+"""Which addresses results may leave by: those that only this machine can reach, unless told otherwise."""
+
+import ipaddress
+import re
+import socket
+import stat
+from pathlib import Path
+
+from hypnostream.errors import UserError
+
+_TCP = re.compile(r"tcp://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>\*|[0-9]{1,5})")
+
+
+def bindable(address: str, *, insecure: bool = False) -> str:
+    """The address to bind, or UserError for one that other machines reach or that something else holds.
+
+    Loopback TCP ("tcp://127.0.0.1:5556", "tcp://localhost:*", "tcp://[::1]:5556"), ipc:// and inproc:// pass; with
+    `insecure` every other one, as it is. A name other than localhost is refused: what it resolves to may change.
+    """
+    if address.startswith("tcp://localhost:"):
+        address = address.replace("localhost", "127.0.0.1", 1)
+    if address.startswith("ipc://"):
+        _refuse_taken_file(address)
+    elif not (insecure or address.startswith("inproc://") or _is_loopback(address)):
+        raise UserError(
+            f"address {address!r} is not one that only this machine can reach; publish on tcp://127.0.0.1:PORT or "
+            "ipc://PATH or, if all who can reach it may see the results, allow it as insecure"
+        )
+    return address
+
+
+def _is_loopback(address: str) -> bool:
+    match = _TCP.fullmatch(address)
+    if match is None or (match["port"] != "*" and int(match["port"]) > 65535):
+        return False
+    try:
+        return ipaddress.ip_address(match["v6"] or match["v4"]).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_taken_file(address: str) -> None:
+    """ZeroMQ removes whatever file has the name of an ipc address, be it a recording or a living publisher's."""
+    name = address.removeprefix("ipc://")
+    if name.startswith(("@", "*")):  # no file: abstract, or a name that ZeroMQ chooses
+        return
+    try:
+        mode = Path(name).stat().st_mode
+    except (OSError, ValueError):  # nothing there; what else is wrong with the name, ZeroMQ says
+        return
+    if not stat.S_ISSOCK(mode):
+        raise UserError(f"address {address}: {name} exists and is not a socket; choose another path")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(name)
+        except OSError:
+            return  # left behind by a process that is gone
+    raise UserError(f"address {address} is in use, perhaps by another session; stop that or choose another path")

@@ -1,0 +1,272 @@
+"""The words on the wire: one MessagePack body per message, readable in any language, open to what comes later.
+
+Topics and kinds: a final stage is kind "epoch", status "final", topic "epoch", once an epoch; a provisional one is
+kind "epoch", status "preliminary", topic "stage.provisional", once a second, so that who wants only final stages
+never receives the others. Events, status notices and heartbeats have topics of their own names.
+
+The schema only ever grows: a minor version may add fields with defaults, topics, and new words where a field is
+free text (`quality`, `absent_reason`, `state`, `event`). A reader ignores fields that it does not know. A new
+`kind`, `status` or meaning is a new major version, which a reader refuses by name.
+"""
+
+import inspect
+import json
+from typing import Annotated, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from hypnostream.engine.results import StageResult
+from hypnostream.stream.stages import STAGES
+
+SCHEMA: Final = "hypnostream.message"
+VERSION: Final = "1.0"
+MAX_BYTES: Final = 64 * 1024  # ten times a message with eighty channels
+
+EPOCH_TOPIC: Final = "epoch"
+PROVISIONAL_TOPIC: Final = "stage.provisional"
+EVENT_TOPIC: Final = "event"
+STATUS_TOPIC: Final = "status"
+HEARTBEAT_TOPIC: Final = "heartbeat"
+
+SESSION_STARTED: Final = "session_started"
+SESSION_ENDED: Final = "session_ended"
+
+# The bounds are what keeps NaN and the infinities off the wire, in both directions.
+Time = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Duration = Annotated[float, Meta(ge=0.0, le=1e12)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+Count = Annotated[int, Meta(ge=0)]
+Word = Annotated[str, Meta(min_length=1, max_length=200)]
+Stage = Literal["W", "N1", "N2", "N3", "R"]
+
+
+class MessageError(ValueError):
+    """Bytes that are not a message that this version reads, or a message that may not be sent."""
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Who speaks: the same in every message of a process.
+
+    `session_id` names the run, random, and is kept when another process picks the run up; `boot_id` names the
+    process, and each topic's `seq` starts at 0 with it. `model_hash` is the bundle's, `scoring_rule` the rule that
+    stages are named by ("AASM").
+    """
+
+    session_id: Word
+    boot_id: Word
+    model_hash: Word
+    backend: Word
+    scoring_rule: Word = "AASM"
+
+
+class Moment(Struct, frozen=True, kw_only=True):
+    """When it was said. `stream_s` and `utc_s` are one moment on two clocks, so their difference turns any stream time
+    of the message into UTC.
+
+    `utc_s` is seconds since 1970 UTC, None where the recording knows no wall clock; `utc_uncertainty_s` is how far
+    the pair may be off, None when that is unknown. `published_utc_s` is the publishing host's own clock.
+    """
+
+    stream_s: Time
+    utc_s: Time | None
+    utc_uncertainty_s: Duration | None
+    published_utc_s: Time
+
+
+class Channel(Struct, frozen=True, kw_only=True):
+    """One channel over an epoch: see `engine.results.ChannelState`."""
+
+    name: Word
+    quality: Word
+    ok_fraction: Fraction
+    imputed: bool
+
+
+class Probabilities(Struct, frozen=True, rename="upper"):
+    """One number a stage, in the order of `STAGES`; on the wire by the stages' names."""
+
+    w: Fraction
+    n1: Fraction
+    n2: Fraction
+    n3: Fraction
+    r: Fraction
+
+
+class Envelope(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What every message says. `seq` counts the messages of `topic` from 0: a jump is a loss."""
+
+    kind: ClassVar[str]
+    schema: Literal["hypnostream.message"] = SCHEMA
+    version: Annotated[str, Meta(pattern=r"^1\.[0-9]{1,6}$")] = VERSION
+    topic: Word
+    seq: Count
+    origin: Origin
+    time: Moment
+    status: Literal["preliminary", "final", "amended", "withdrawn"] = "final"
+
+
+class EpochMessage(Envelope, frozen=True, kw_only=True, tag="epoch"):
+    """The stage of one epoch: exactly one of `stage` and `absent_reason` is given.
+
+    `epoch` counts from 0, `t_start_s` is stream time, `seconds` how much of the epoch had passed. `probabilities`
+    are given even when the stage is absent (then they are the model's prior). `latency_s` is from the last sample that
+    was waited for to this message, None where no clock says (a replay at full speed).
+    """
+
+    kind: ClassVar[str] = "epoch"
+    epoch: Count
+    t_start_s: Time
+    seconds: Annotated[int, Meta(ge=0, le=30)]
+    stage: Stage | None
+    absent_reason: Word | None
+    confidence: Fraction
+    probabilities: Probabilities
+    channels: tuple[Channel, ...]
+    latency_s: Duration | None
+
+    def __post_init__(self) -> None:
+        _exactly_one("stage", self.stage, self.absent_reason)
+
+
+class EventMessage(Envelope, frozen=True, kw_only=True, tag="event"):
+    """Something between two moments of the night ("hypopnea"): exactly one of `event` and `absent_reason` is given.
+
+    The latest `revision` of an `event_id` holds; `status` "withdrawn" takes it back. `t_end_s` is None while it lasts.
+    """
+
+    kind: ClassVar[str] = "event"
+    event_id: Word
+    revision: Count
+    event: Word | None
+    absent_reason: Word | None
+    t_start_s: Time
+    t_end_s: Time | None
+    confidence: Fraction
+    channels: tuple[Channel, ...]
+    latency_s: Duration | None
+
+    def __post_init__(self) -> None:
+        _exactly_one("event", self.event, self.absent_reason)
+
+
+class StatusMessage(Envelope, frozen=True, kw_only=True, tag="status"):
+    """A notice about the session ("session_started", "source_stalled"); `subject` is what it is about, where not
+    the session itself; `detail` is a sentence for people.
+    """
+
+    kind: ClassVar[str] = "status"
+    state: Word
+    subject: Word | None = None
+    detail: str = ""
+
+
+class HeartbeatMessage(Envelope, frozen=True, kw_only=True, tag="heartbeat"):
+    """The session is alive; the next one follows in `interval_s` of wall time.
+
+    `last_seq` gives the last `seq` of each topic, so that a reader who lost a topic's last message learns of it.
+    """
+
+    kind: ClassVar[str] = "heartbeat"
+    interval_s: Duration
+    last_seq: dict[Word, Count]
+
+
+Message = EpochMessage | EventMessage | StatusMessage | HeartbeatMessage
+
+
+class _Header(Struct):
+    schema: str
+    version: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+_header_decoder = msgspec.msgpack.Decoder(_Header)
+
+
+def encode(message: Message) -> bytes:
+    """The body of a message. Nothing leaves that `decode` would refuse: MessageError, for NaN above all."""
+    try:
+        body = _encoder.encode(message)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise MessageError(f"a message of kind {message.kind} cannot be encoded: {error}") from error
+    decode(body)
+    return body
+
+
+def decode(body: bytes) -> Message:
+    """A message from bytes that anyone may have sent; MessageError says what is wrong with them."""
+    if len(body) > MAX_BYTES:
+        raise MessageError(f"a message of {len(body)} bytes is over the limit of {MAX_BYTES}")
+    try:
+        header = _header_decoder.decode(body)
+        if header.schema != SCHEMA:
+            raise MessageError(f"schema {header.schema[:50]!r} is not {SCHEMA!r}")
+        if header.version.partition(".")[0] != VERSION.partition(".")[0]:
+            raise MessageError(f"schema version {header.version[:20]!r} is not one that this reader of {VERSION} knows")
+        return _decoder.decode(body)
+    except MessageError:
+        raise
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors; deep nesting is the other
+        raise MessageError(f"not a message: {error}") from error
+
+
+def stage_topic(result: StageResult) -> str:
+    """The topic that a stage goes to by its finality."""
+    return EPOCH_TOPIC if result.final else PROVISIONAL_TOPIC
+
+
+def epoch_message(
+    result: StageResult, *, seq: int, origin: Origin, time: Moment, latency_s: float | None = None
+) -> EpochMessage:
+    """What a session said about an epoch, as a message."""
+    channels = tuple(
+        Channel(name=c.name, quality=c.quality, ok_fraction=_fraction(c.ok_fraction), imputed=c.imputed)
+        for c in result.channels
+    )
+    try:
+        stage: Stage | None = msgspec.convert(result.stage, type=Stage | None)
+    except msgspec.ValidationError as error:
+        raise MessageError(f"stage {result.stage!r} is none of {', '.join(STAGES)}") from error
+    return EpochMessage(
+        topic=stage_topic(result),
+        seq=seq,
+        origin=origin,
+        time=time,
+        status="final" if result.final else "preliminary",
+        epoch=result.epoch,
+        t_start_s=float(result.t_start_s),
+        seconds=result.seconds,
+        stage=stage,
+        absent_reason=result.absent_reason,
+        confidence=_fraction(result.confidence),
+        probabilities=Probabilities(*map(_fraction, result.probabilities)),
+        channels=channels,
+        latency_s=None if latency_s is None else max(latency_s, 0.0),  # two readings of a clock may cross
+    )
+
+
+def json_schema() -> str:
+    """The JSON Schema (2020-12) of every message, as docs/message.schema.json holds it."""
+    schema = msgspec.json.schema(Message)
+    for definition in schema["$defs"].values():
+        definition["description"] = inspect.cleandoc(definition["description"])
+        if "schema" in definition["properties"]:  # has a default here, is always on the wire, and `decode` wants it
+            definition["required"] = ["schema", "version", *definition["required"]]
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{SCHEMA} {VERSION}",
+        "description": "Body of a Hypnostream message, MessagePack on ZeroMQ. Unknown fields are to be ignored.",
+    }
+    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _exactly_one(name: str, value: str | None, absent_reason: str | None) -> None:
+    if (value is None) == (absent_reason is None):
+        raise ValueError(f"exactly one of {name} ({value}) and absent_reason ({absent_reason}) must be given")
+
+
+def _fraction(value: float) -> float:
+    """A float32 softmax may pass 1 by a rounding; anything further is left for `encode` to refuse."""
+    return 1.0 if 1.0 < value < 1.0 + 1e-6 else float(value)
