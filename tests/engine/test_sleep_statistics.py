@@ -1,0 +1,78 @@
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypnostream.engine.sleep_statistics import SleepStatistics, sleep_statistics
+from hypnostream.stream.stages import STAGES, UNSCORED, stage_codes
+
+
+def statistics_of(text: str) -> SleepStatistics:
+    names = {"w": "W", "1": "N1", "2": "N2", "3": "N3", "r": "R", ".": None}
+    return sleep_statistics(stage_codes(names[letter] for letter in text))
+
+
+def test_statistics_of_a_short_night_worked_by_hand() -> None:
+    result = statistics_of("wwww" + "1222" + "33" + "w" + "12" + "rrr" + "ww" + "22")
+    assert result.recording_min == result.answered_min == 10.0
+    assert (result.epochs, result.epochs_absent) == (20, 0)
+    assert result.total_sleep_min == 6.5
+    assert result.sleep_efficiency_percent == pytest.approx(65.0)
+    assert result.sleep_latency_min == 2.0
+    assert result.rem_latency_min == 4.5
+    assert result.wake_after_sleep_onset_min == 1.5
+    assert result.stage_min == {"W": 3.5, "N1": 1.0, "N2": 3.0, "N3": 1.0, "R": 1.5}
+    assert result.stage_percent == pytest.approx({"N1": 200 / 13, "N2": 600 / 13, "N3": 200 / 13, "R": 300 / 13})
+    assert result.stage_transitions == 9
+    assert result.awakenings == 2
+
+
+def test_an_epoch_without_an_answer_is_no_wake_and_no_transition() -> None:
+    result = statistics_of("w..22.2..w")
+    assert result.epochs_absent == 5
+    assert result.epochs_absent_before_sleep == 2
+    assert result.answered_min == 2.5
+    assert result.recording_min == 5.0
+    assert result.stage_min["W"] == 1.0
+    assert result.wake_after_sleep_onset_min == 0.5
+    assert result.sleep_efficiency_percent == pytest.approx(60.0)
+    assert result.sleep_latency_min == 1.5
+    assert (result.stage_transitions, result.awakenings) == (0, 0)
+
+
+@pytest.mark.parametrize("text", ["", "...", "www", "w.w"])
+def test_without_sleep_nothing_that_needs_sleep_is_said(text: str) -> None:
+    result = statistics_of(text)
+    assert result.total_sleep_min == 0.0
+    assert result.sleep_latency_min is result.rem_latency_min is result.wake_after_sleep_onset_min is None
+    assert set(result.stage_percent.values()) == {None}
+    assert result.sleep_efficiency_percent == (0.0 if "w" in text else None)
+
+
+def test_without_rem_there_is_no_rem_latency() -> None:
+    assert statistics_of("w223").rem_latency_min is None
+    assert statistics_of("wr").rem_latency_min == 0.0
+
+
+def test_codes_that_are_no_stages_are_refused() -> None:
+    with pytest.raises(ValueError, match="hypnogram"):
+        sleep_statistics(np.array([0, 7]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.integers(UNSCORED, len(STAGES) - 1), max_size=120))
+def test_every_minute_is_counted_once(codes: list[int]) -> None:
+    result = sleep_statistics(np.array(codes, dtype=np.int8))
+    json.dumps(asdict(result), allow_nan=False)
+    assert sum(result.stage_min.values()) == result.answered_min
+    assert result.answered_min + result.epochs_absent / 2 == result.recording_min
+    assert result.stage_min["W"] + result.total_sleep_min == result.answered_min
+    assert result.awakenings <= result.stage_transitions
+    if result.total_sleep_min:
+        assert sum(share or 0.0 for share in result.stage_percent.values()) == pytest.approx(100.0)
+        before_sleep = codes[: codes.index(next(code for code in codes if code > 0))]
+        assert result.wake_after_sleep_onset_min == result.stage_min["W"] - before_sleep.count(0) / 2
+        assert result.epochs_absent_before_sleep == before_sleep.count(UNSCORED)
