@@ -114,7 +114,7 @@ class Wavelet34(nn.Module):
     high: Tensor
     fourier: Tensor
     bands: Tensor
-    edges: Tensor
+    below: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,6 +130,7 @@ class Wavelet34(nn.Module):
         freqs = bins * RATE_HZ / n
         bands = np.stack([(freqs >= low_hz) & (freqs <= high_hz) for low_hz, high_hz in STFT_BANDS_HZ], axis=1)
         self.register_buffer("bands", torch.from_numpy(bands.astype(np.float64)))  # (101, 5)
+        self.register_buffer("below", torch.ones(len(bins), len(bins), dtype=torch.float64).triu())  # a running sum
         self.frequencies = len(bins)
         self.step_hz = float(freqs[1])
         for level, seconds in enumerate(_coefficient_seconds(), start=1):
@@ -172,10 +173,9 @@ class Wavelet34(nn.Module):
     def fourier_features(self, volts: Tensor, valid: Tensor) -> Tensor:
         """The last 10 features."""
         seconds = volts.unflatten(-1, (SECONDS, RATE_HZ))  # (B, C, 30, 100)
-        edge = torch.zeros_like(seconds[:, :, :1])
-        frames = torch.cat(
-            [torch.cat([edge, seconds], dim=2), torch.cat([seconds, edge], dim=2)], dim=-1
-        )  # (B, C, 31, 200)
+        before = nn.functional.pad(seconds, (0, 0, 1, 0))
+        after = nn.functional.pad(seconds, (0, 0, 0, 1))
+        frames = torch.cat([before, after], dim=-1)  # (B, C, 31, 200)
         first, last = valid[..., :1], valid[..., -1:]
         good = torch.cat([first, valid], dim=-1) * torch.cat([valid, last], dim=-1)  # (B, C, 31)
         parts = frames @ self.fourier
@@ -186,7 +186,7 @@ class Wavelet34(nn.Module):
         absolute = P @ self.bands  # (B, C, 5)
         relative = absolute / total.clamp(min=1e-30)
         entropy = -(share * torch.log(share + EPSILON)).sum(-1)
-        edge_hz = (torch.cumsum(P, dim=-1) < 0.95 * total).to(P.dtype).sum(-1) * self.step_hz
+        edge_hz = (P @ self.below < 0.95 * total).to(P.dtype).sum(-1) * self.step_hz
         delta, theta, alpha, beta, _ = absolute.unbind(-1)
         ratios = [delta / (beta + EPSILON), theta / (alpha + EPSILON), (delta + theta) / (alpha + beta + EPSILON)]
         return torch.cat([relative, torch.stack([entropy, edge_hz, *ratios], dim=-1)], dim=-1)

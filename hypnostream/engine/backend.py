@@ -1,0 +1,69 @@
+"""What runs a graph: `(inputs, mask, age, state) -> (outputs, state')`, batch first, nothing remembered between calls."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.bundle import Bundle
+from hypnostream.errors import UserError
+
+Arrays = dict[str, NDArray[np.float32]]
+
+
+class Backend(Protocol):
+    """A stateless runner of a bundle's epoch graph; one may serve any number of beds."""
+
+    @property
+    def name(self) -> str:
+        """For messages and reports: "onnxruntime 1.31.1 cpu"."""
+        ...
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+        """All inputs and states by name -> all outputs and new states by name. Inputs are left as they are."""
+        ...
+
+
+class OnnxBackend:
+    """onnxruntime on one CPU thread that sleeps between calls: a bedside machine is idle most of the time."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        # The arena keeps its largest block for ever; one small graph does not need it.
+        options.enable_cpu_mem_arena = False
+        try:
+            self._session = ort.InferenceSession(bundle.graph_bytes(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{bundle.path / bundle.content.epoch.file} is no graph that runs here: {reason}") from error
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self.name = f"onnxruntime {ort.__version__} cpu"
+        self._check(bundle)
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+        """See `Backend.run`."""
+        values = self._session.run(self._outputs, dict(inputs))
+        return dict(zip(self._outputs, values, strict=True))
+
+    def _check(self, bundle: Bundle) -> None:
+        """The graph must have the inputs and outputs that bundle.json promises."""
+        epoch = bundle.content.epoch
+        promised_in = {t.name: t.shape for t in epoch.inputs} | {s.input: s.shape for s in epoch.states}
+        promised_out = {t.name: t.shape for t in epoch.outputs} | {s.output: s.shape for s in epoch.states}
+        found_in = {i.name: tuple(i.shape[1:]) for i in self._session.get_inputs()}
+        found_out = {o.name: tuple(o.shape[1:]) for o in self._session.get_outputs()}
+        for side, promised, found in (("inputs", promised_in, found_in), ("outputs", promised_out, found_out)):
+            for name in sorted(promised.keys() | found.keys()):
+                if promised.get(name) != found.get(name):
+                    raise UserError(
+                        f"{bundle.path}: {side} differ at {name!r}: bundle.json says {promised.get(name)}, "
+                        f"{epoch.file} has {found.get(name)}. Export the bundle again."
+                    )

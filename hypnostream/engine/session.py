@@ -1,0 +1,119 @@
+"""One bed's model at work: conditioned seconds in, a provisional stage each second and a final one each epoch out.
+
+The session owns all that is remembered (`SessionState`); the backend remembers nothing. A provisional stage is the
+epoch graph run on the last 30 s, its new state thrown away; the final one is the same graph on the whole epoch, its
+state kept. So what is said on the way never changes what is said at the end.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.backend import Arrays, Backend
+from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.results import ChannelState, StageResult
+from hypnostream.stream.channels import NEVER_PRESENT, OK, QUALITY_NAMES
+from hypnostream.stream.seconds import Seconds
+from hypnostream.stream.stages import EPOCH_S, STAGES
+
+NEVER_S = 1e6  # the age of a channel that was never there; the graph bounds ages far below
+
+
+@dataclass(slots=True)
+class SessionState:
+    """All that a session remembers: arrays and two numbers, so that it can be written down and taken up again."""
+
+    next_second: int
+    signal: NDArray[np.float32]  # (C, 30, rate) second s lies at s % 30, so a whole epoch lies in order
+    quality: NDArray[np.uint8]  # (C, 30)
+    age_s: NDArray[np.float64]  # (C,) since the last good second
+    model: Arrays  # by the names of the graph's state inputs, each (1, ...)
+
+
+class Session:
+    """The pure processing of one bed. `backend` may be shared between any number of sessions."""
+
+    def __init__(self, bundle: Bundle, backend: Backend, t0_s: float = 0.0) -> None:
+        self.bundle, self.backend, self.t0_s = bundle, backend, t0_s
+        count, rate = len(bundle.channels), bundle.channels[0].rate_hz
+        self.state = SessionState(
+            next_second=0,
+            signal=np.zeros((count, EPOCH_S, rate), np.float32),
+            quality=np.full((count, EPOCH_S), NEVER_PRESENT, np.uint8),
+            age_s=np.full(count, NEVER_S),
+            model={s.input: np.zeros((1, *s.shape), np.float32) for s in bundle.content.epoch.states},
+        )
+
+    def advance(self, seconds: Seconds, provisional: bool = True) -> list[StageResult]:
+        """Take consecutive whole seconds of all channels, in the bundle's order; say what follows from them.
+
+        Raises ValueError when a second is skipped or repeated: the grid's promise is broken and time with it.
+        """
+        state = self.state
+        if seconds.start != state.next_second:
+            raise ValueError(f"second {seconds.start} came, second {state.next_second} was due")
+        results: list[StageResult] = []
+        done = 0
+        while done < seconds.count:
+            place = state.next_second % EPOCH_S
+            step = 1 if provisional else min(EPOCH_S - place, seconds.count - done)
+            self._take(seconds, done, step, place)
+            done += step
+            closes = state.next_second % EPOCH_S == 0
+            if closes or provisional:
+                results.append(self._stage(final=closes))
+        return results
+
+    def _take(self, seconds: Seconds, first: int, count: int, place: int) -> None:
+        """Copy `count` seconds into the window and let the ages grow."""
+        state = self.state
+        quality = seconds.quality[:, first : first + count]
+        for channel, samples in zip(seconds.channels, seconds.samples, strict=True):
+            state.signal[channel, place : place + count] = samples[first : first + count]
+        state.quality[list(seconds.channels), place : place + count] = quality
+        good = quality == OK
+        since = np.where(good.any(axis=1), np.argmax(good[:, ::-1], axis=1), state.age_s[list(seconds.channels)] + count)
+        state.age_s[list(seconds.channels)] = np.minimum(since, NEVER_S)
+        state.next_second += count
+
+    def _stage(self, final: bool) -> StageResult:
+        state, started = self.state, time.perf_counter()
+        place = state.next_second % EPOCH_S
+        signal, quality = state.signal, state.quality
+        if place:  # the last 30 s, in order
+            signal, quality = np.roll(signal, -place, axis=1), np.roll(quality, -place, axis=1)
+        valid = (quality == OK).astype(np.float32)
+        inputs = {
+            "signal": signal.reshape(1, len(signal), -1),
+            "valid": valid[None],
+            "age_s": state.age_s[None].astype(np.float32),
+            **state.model,
+        }
+        outputs = self.backend.run(inputs)
+        if final:
+            state.model = {s.input: outputs[s.output] for s in self.bundle.content.epoch.states}
+        probabilities = outputs["probabilities"][0]
+        usable = valid.sum(axis=1) >= self.bundle.content.min_valid_s
+        p = tuple(float(value) for value in probabilities)
+        epoch = (state.next_second - 1) // EPOCH_S
+        return StageResult(
+            epoch=epoch,
+            t_start_s=self.t0_s + epoch * EPOCH_S,
+            final=final,
+            seconds=place or EPOCH_S,
+            stage=STAGES[int(np.argmax(probabilities))] if usable.any() else None,
+            absent_reason=None if usable.any() else "no_data",
+            probabilities=(p[0], p[1], p[2], p[3], p[4]),
+            channels=tuple(
+                ChannelState(spec.name, _worst(row), float(ok.mean()), bool(not use))
+                for spec, row, ok, use in zip(self.bundle.channels, quality, valid, usable, strict=True)
+            ),
+            compute_s=time.perf_counter() - started,
+        )
+
+
+def _worst(codes: NDArray[np.uint8]) -> str:
+    """The name of what most seconds were; on a tie the smaller code, so that ok wins."""
+    return QUALITY_NAMES[int(np.bincount(codes, minlength=len(QUALITY_NAMES)).argmax())]

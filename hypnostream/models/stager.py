@@ -1,0 +1,124 @@
+"""The causal sleep stager: spectral tokens, fusion over the channels that are there, Mamba-2 over epochs, five stages.
+
+Three forms with one set of weights: `step` (signals of one epoch; this is what is exported), `forward` (features of a
+stretch of epochs with carried state; this is what is trained), and `forward` in pieces, which is the same.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hypnostream.models.mamba2 import Mamba2, MambaState
+from hypnostream.models.normaliser import LevelState, RunningLevel
+from hypnostream.models.token_features import LEVEL, SHAPE, SpectralTokens
+
+MAX_AGE_S = 3600.0  # a channel gone for an hour is gone for good
+
+
+@dataclass(frozen=True, slots=True)
+class StagerConfig:
+    """Sizes. `wavelet` and `bands` are per channel: see `SpectralTokens`. `level_memory` is in epochs."""
+
+    wavelet: tuple[bool, ...] = (True, False, False)
+    bands: tuple[int, ...] = (5, 5, 4)
+    d_model: int = 96
+    layers: int = 2
+    d_state: int = 16
+    headdim: int = 32
+    level_memory: float = 240.0
+    min_valid_s: int = 10
+    dropout: float = 0.2
+
+    @property
+    def channels(self) -> int:
+        """How many sensors it has room for."""
+        return len(self.wavelet)
+
+
+class StagerState(NamedTuple):
+    """Everything carried from epoch to epoch, float32."""
+
+    level: LevelState
+    layers: tuple[MambaState, ...]
+
+
+class Stager(nn.Module):
+    """See the module's head. Inputs are batch first, one row a bed."""
+
+    shape_mean: Tensor
+    shape_std: Tensor
+
+    def __init__(self, config: StagerConfig) -> None:
+        super().__init__()
+        self.config = config
+        C, D = config.channels, config.d_model
+        self.tokens = SpectralTokens(config.wavelet, config.bands, config.min_valid_s)
+        self.register_buffer("shape_mean", torch.zeros(C, SHAPE))
+        self.register_buffer("shape_std", torch.ones(C, SHAPE))
+        self.running_level = RunningLevel(C, LEVEL, config.level_memory)
+        self.embed_weight = nn.Parameter(torch.randn(C, SHAPE + LEVEL, D) / (SHAPE + LEVEL) ** 0.5)
+        self.embed_bias = nn.Parameter(torch.zeros(C, D))
+        self.token = nn.Sequential(nn.LayerNorm(D), nn.GELU(), nn.Linear(D, D))
+        # What a channel says by its absence, and by how long it has been absent.
+        self.absent = nn.Parameter(torch.randn(C, D) * 0.1)
+        self.absent_age = nn.Parameter(torch.zeros(C, D))
+        self.fusion = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, D))
+        self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(config.layers))
+        self.mixers = nn.ModuleList(
+            Mamba2(D, config.d_state, headdim=config.headdim) for _ in range(config.layers)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 5))
+
+    def initial_state(self, batch: int) -> StagerState:
+        """The state of a night that has not begun."""
+        level = self.running_level.initial_state(batch, self.embed_bias)
+        return StagerState(level, tuple(self._mixer(i).initial_state(batch) for i in range(self.config.layers)))
+
+    def _mixer(self, index: int) -> Mamba2:
+        mixer = self.mixers[index]
+        assert isinstance(mixer, Mamba2)
+        return mixer
+
+    def fuse(self, shape: Tensor, level: Tensor, mask: Tensor, age_s: Tensor) -> Tensor:
+        """`shape` (..., C, 19), centred `level` (..., C, 7), `mask` and `age_s` (..., C) -> (..., D)."""
+        x = ((shape - self.shape_mean) / self.shape_std).clamp(-6, 6)
+        x = torch.cat([x, level.clamp(-5, 5)], dim=-1) * mask.unsqueeze(-1)  # (..., C, 26)
+        x = (x.unsqueeze(-2) @ self.embed_weight).squeeze(-2) + self.embed_bias  # (..., C, D)
+        x = self.token(x) * mask.unsqueeze(-1)
+        mean = x.sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1.0)  # (..., D)
+        age = torch.log1p(age_s.clamp(0, MAX_AGE_S) / 30.0).unsqueeze(-1)  # (..., C, 1)
+        absent = ((self.absent + age * self.absent_age) * (1 - mask).unsqueeze(-1)).sum(-2)
+        fused: Tensor = self.dropout(self.fusion(mean + absent))
+        return fused
+
+    def forward(
+        self, shape: Tensor, level: Tensor, mask: Tensor, age_s: Tensor, state: StagerState | None = None
+    ) -> tuple[Tensor, StagerState]:
+        """A stretch of epochs from features, (B, L, C, ...) each -> logits (B, L, 5) and the state after it."""
+        state = self.initial_state(shape.shape[0]) if state is None else state
+        level, level_state = self.running_level(level, mask, state.level)
+        x = self.fuse(shape, level, mask, age_s)  # (B, L, D)
+        layers = []
+        for index, norm in enumerate(self.norms):
+            y, after = self._mixer(index)(norm(x), state.layers[index])
+            x = x + self.dropout(y)
+            layers.append(after)
+        return self.head(x), StagerState(level_state, tuple(layers))
+
+    def step(
+        self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState
+    ) -> tuple[Tensor, StagerState]:
+        """One epoch from signals: (B, C, 3000), (B, C, 30), (B, C) -> probabilities (B, 5) and the next state."""
+        shape, level, mask = self.tokens(signal_uv, valid)
+        level, level_state = self.running_level.step(level, mask, state.level)
+        x = self.fuse(shape, level, mask, age_s)
+        layers = []
+        for index, norm in enumerate(self.norms):
+            y, after = self._mixer(index).step(norm(x), state.layers[index])
+            x = x + y
+            layers.append(after)
+        return F.softmax(self.head(x), dim=-1), StagerState(level_state, tuple(layers))

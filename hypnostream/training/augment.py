@@ -1,0 +1,99 @@
+"""What training does to a night so that the bedside holds no surprise: sensors gone, sensors failing, other amplifiers.
+
+All of it acts on token features, sequence by sequence, with a generator that the caller seeds.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hypnostream.models.token_features import WAVELET_SHAPE
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentSettings:
+    """How often and how much. `subsets` are drawn with `subset_weights` for a share `subset_share` of the nights;
+    in the others each channel stays with probability `keep`."""
+
+    keep: float = 0.7
+    subset_share: float = 0.6
+    subsets: tuple[tuple[int, ...], ...] = ((1, 1, 1), (1, 1, 0), (1, 0, 0), (0, 0, 1))
+    subset_weights: tuple[float, ...] = (0.3, 0.2, 0.25, 0.25)
+    burst: float = 0.3
+    late_start: float = 0.5
+    late_start_epochs: int = 600
+    offset: float = 0.15
+    tilt: float = 0.15
+    entropy_offset: float = 0.05
+    noise: float = 0.1
+
+
+# How far each relative power lies from the middle of the spectrum, in units of the tilt.
+_WAVELET_TILT = torch.tensor([-1.2, -1.0, -0.5, 0.0, 0.5])
+_STFT_TILT = torch.tensor([-1.0, -0.4, 0.1, 0.9])
+_BAND_TILT = torch.linspace(-1, 1, 5)
+
+
+def sensors_lost(mask: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+    """`mask` (B, L, C) with whole channels gone (at least one stays) and bursts of loss of any length up to half."""
+    batch, length, channels = mask.shape
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    kept = (uniform(batch, channels) < settings.keep).float()
+    subsets = torch.tensor(settings.subsets, dtype=torch.float32)
+    chosen = torch.multinomial(torch.tensor(settings.subset_weights), batch, replacement=True, generator=generator)
+    kept = torch.where(uniform(batch, 1) < settings.subset_share, subsets[chosen], kept)
+    one = torch.nn.functional.one_hot(torch.randint(channels, (batch,), generator=generator), channels).float()
+    kept = torch.where(kept.sum(1, keepdim=True) == 0, one, kept)
+    # A night that never had a kept channel keeps what it has: nothing is learned from a night without any.
+    there = (mask.amax(1) * kept).sum(1, keepdim=True) > 0
+    kept = torch.where(there, kept, torch.ones_like(kept))
+    t = torch.arange(length).view(1, -1, 1)
+    start = uniform(batch, 1, channels) * length
+    run = uniform(batch, 1, channels).square() * length / 2 * (uniform(batch, 1, channels) < settings.burst)
+    lost = (t >= start) & (t < start + run)
+    return mask * kept.unsqueeze(1) * (~lost).float()
+
+
+def other_amplifier(shape: Tensor, std: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
+    """`shape` (B, L, C, 19) as another recorder would have had it: constant offsets and a tilt of each spectrum.
+
+    `std` (C, 19) scales the white noise that is added to everything.
+    """
+    batch, channels = shape.shape[0], shape.shape[2]
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator)
+
+    tilt = normal(batch, 1, channels, 1) * settings.tilt
+
+    def recolour(part: Tensor, lean: Tensor, among: slice) -> Tensor:
+        moved = part + normal(batch, 1, channels, part.shape[-1]) * settings.offset + tilt * lean
+        return moved - torch.logsumexp(moved[..., among], -1, keepdim=True)
+
+    everything = slice(None)
+    energy = recolour(shape[..., :5], _WAVELET_TILT, slice(1, None))
+    entropy = shape[..., 5:10] + normal(batch, 1, channels, 5) * settings.entropy_offset
+    stft = recolour(shape[..., 10:14], _STFT_TILT, everything)
+    bands = shape[..., WAVELET_SHAPE:]
+    five = recolour(bands, _BAND_TILT, everything)
+    four = recolour(bands[..., :4], _BAND_TILT[:4], everything)
+    four = torch.cat([four, torch.zeros_like(four[..., :1])], -1)
+    # A channel with four bands keeps zeros where the fifth would be.
+    bands = torch.where((bands[..., 4:].abs().amax((1, 3), keepdim=True) == 0), four, five)
+    moved = torch.cat([energy, entropy, stft, bands], -1)
+    moved = moved + normal(*shape.shape) * settings.noise * std
+    return moved * (shape != 0)
+
+
+def ages_s(mask: Tensor, never_s: float, epoch_s: float = 30.0) -> Tensor:
+    """`mask` (B, L, C) -> seconds since each channel was last there, 0 where it is."""
+    age = torch.full_like(mask[:, 0], never_s)
+    out = []
+    for step in range(mask.shape[1]):
+        age = torch.where(mask[:, step] > 0, torch.zeros_like(age), age + epoch_s)
+        out.append(age)
+    return torch.stack(out, 1)

@@ -1,0 +1,196 @@
+"""A trained stager out as a bundle: one ONNX step graph, its card, its manifest, and a report that both say the same.
+
+The graph holds standard operators only (opset 17, the newest that TensorRT 8.6 reads), and no Loop, Scan, If or
+Einsum: each of those makes a recurrent model crawl or fail in one runtime or another.
+"""
+
+import hashlib
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.bundle import FORMAT_VERSION, BundleFile, GraphSpec, StateSpec, TensorSpec, load_bundle
+from hypnostream.errors import UserError
+from hypnostream.models.mamba2 import MambaState
+from hypnostream.models.normaliser import LevelState
+from hypnostream.models.stager import Stager, StagerState
+from hypnostream.stream.channels import ChannelSpec
+from hypnostream.stream.stages import EPOCH_S, STAGES
+
+OPSET = 17
+FORBIDDEN_OPERATORS = frozenset({"Loop", "Scan", "If", "Einsum"})
+PARITY = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """Largest differences between torch and onnxruntime over a night, fed the same signals, each its own state."""
+
+    epochs: int
+    probabilities: float
+    states: float
+    argmax_agreement: float
+
+
+def flatten_state(state: StagerState) -> dict[str, Tensor]:
+    """A state as named tensors, in the order of the graph's inputs."""
+    out = {"level_total": state.level.total, "level_weight": state.level.weight}
+    for index, layer in enumerate(state.layers):
+        out |= {f"conv_{index}": layer.conv, f"ssm_{index}": layer.ssm}
+    return out
+
+
+def unflatten_state(values: list[Tensor]) -> StagerState:
+    """The inverse of `flatten_state`, by order."""
+    pairs = zip(values[2::2], values[3::2], strict=True)
+    return StagerState(LevelState(values[0], values[1]), tuple(MambaState(conv, ssm) for conv, ssm in pairs))
+
+
+class StepGraph(nn.Module):
+    """The model contract as a module: `(signal, valid, age_s, *state) -> (probabilities, *state')`."""
+
+    def __init__(self, model: Stager) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, signal: Tensor, valid: Tensor, age_s: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """One epoch of a batch of beds."""
+        probabilities, after = self.model.step(signal, valid, age_s, unflatten_state(list(state)))
+        return (probabilities, *flatten_state(after).values())
+
+
+def export_graph(model: Stager, path: Path, rate_hz: int = 100) -> None:
+    """Write the step graph with a free batch size."""
+    import onnx
+
+    model = model.eval().float()
+    C = model.config.channels
+    state = flatten_state(model.initial_state(2))
+    names = ["signal", "valid", "age_s", *state]
+    inputs = (torch.randn(2, C, EPOCH_S * rate_hz), torch.ones(2, C, EPOCH_S), torch.zeros(2, C), *state.values())
+    outputs = ["probabilities", *(f"next_{name}" for name in state)]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer warns of each shape that is a constant here by design
+        torch.onnx.export(
+            StepGraph(model),
+            inputs,
+            str(path),
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in names + outputs},
+            opset_version=OPSET,
+            dynamo=False,  # the newer exporter writes opset 18 whatever is asked
+        )
+    graph = onnx.load(str(path))
+    found = {node.op_type for node in graph.graph.node}
+    if found & FORBIDDEN_OPERATORS:
+        raise UserError(f"{path} holds {sorted(found & FORBIDDEN_OPERATORS)}; rewrite the module without them.")
+    # The exporter leaves output shapes open; a bundle promises them.
+    shapes = {"probabilities": (len(STAGES),)} | {f"next_{n}": tuple(t.shape[1:]) for n, t in state.items()}
+    for output in graph.graph.output:
+        dims = output.type.tensor_type.shape.dim
+        for dim, size in zip(list(dims)[1:], shapes[output.name], strict=True):
+            dim.Clear()
+            dim.dim_value = size
+    onnx.checker.check_model(graph)
+    onnx.save(graph, str(path))
+
+
+def export_bundle(
+    model: Stager,
+    directory: Path,
+    channels: tuple[ChannelSpec, ...],
+    name: str,
+    version: str,
+    card: str,
+    training: dict[str, str],
+    metrics: dict[str, float],
+) -> ParityReport:
+    """Write a whole bundle into `directory` and prove it: it loads, and it says what the torch model says."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rate = channels[0].rate_hz
+    export_graph(model, directory / "epoch.onnx", rate)
+    (directory / "card.md").write_text(card, encoding="utf-8")
+    state = flatten_state(model.initial_state(1))
+    C = model.config.channels
+    content = BundleFile(
+        format_version=FORMAT_VERSION,
+        name=name,
+        version=version,
+        channels=channels,
+        stages=STAGES,
+        epoch=GraphSpec(
+            file="epoch.onnx",
+            clock_s=EPOCH_S,
+            inputs=(
+                TensorSpec("signal", (C, EPOCH_S * rate)),
+                TensorSpec("valid", (C, EPOCH_S)),
+                TensorSpec("age_s", (C,)),
+            ),
+            outputs=(TensorSpec("probabilities", (len(STAGES),)),),
+            states=tuple(StateSpec(n, n, f"next_{n}", tuple(t.shape[1:])) for n, t in state.items()),
+        ),
+        grid="epoch k is [t0 + 30 k, t0 + 30 (k + 1)) s; t0 is the recording's start, or live the first sample",
+        front_end="spectral",
+        normalisation=(
+            f"shape features by training statistics; levels by their running mean over the night so far "
+            f"(time constant {model.config.level_memory:g} epochs)"
+        ),
+        scoring_rule="AASM stages W N1 N2 N3 R (trained on R&K scoring, S3 and S4 merged)",
+        min_valid_s=model.config.min_valid_s,
+        training=training,
+        metrics=metrics,
+        sha256={n: hashlib.sha256((directory / n).read_bytes()).hexdigest() for n in ("epoch.onnx", "card.md")},
+    )
+    (directory / "bundle.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
+    report = parity(model, directory)
+    if max(report.probabilities, report.states) > PARITY:
+        raise UserError(f"{directory}: torch and onnxruntime differ by {report}, more than {PARITY}.")
+    return report
+
+
+def parity(model: Stager, directory: Path, epochs: int = 960, seed: int = 0) -> ParityReport:
+    """Torch and onnxruntime side by side over a night of coloured noise with sensors that come and go."""
+    bundle = load_bundle(directory)
+    backend = OnnxBackend(bundle)
+    rng = np.random.default_rng(seed)
+    C, samples = len(bundle.channels), EPOCH_S * bundle.channels[0].rate_hz
+    state = model.eval().initial_state(1)
+    arrays = {name: value.numpy() for name, value in flatten_state(state).items()}
+    worst_p, worst_s, agree = 0.0, 0.0, 0
+    for _ in range(epochs):
+        walk = np.cumsum(rng.standard_normal((1, C, samples)), axis=-1)
+        walk -= walk.mean(-1, keepdims=True)
+        mix = rng.uniform(0, 1, (1, C, 1))
+        signal = (mix * walk + (1 - mix) * 20 * rng.standard_normal(walk.shape)).astype(np.float32)
+        valid = (rng.uniform(size=(1, C, EPOCH_S)) > rng.choice([0.0, 0.0, 0.3, 1.0], (1, C, 1))).astype(np.float32)
+        signal *= np.repeat(valid, samples // EPOCH_S, axis=-1)
+        age = (np.maximum(0, rng.normal(0, 300, (1, C))) * (valid[..., -1] == 0)).astype(np.float32)
+        with torch.no_grad():
+            p, state = model.step(torch.from_numpy(signal), torch.from_numpy(valid), torch.from_numpy(age), state)
+        outputs = backend.run({"signal": signal, "valid": valid, "age_s": age, **arrays})
+        arrays = {s.input: outputs[s.output] for s in bundle.content.epoch.states}
+        worst_p = max(worst_p, float(np.abs(outputs["probabilities"] - p.numpy()).max()))
+        expected = flatten_state(state)
+        # States are compared relative to their size: sums of levels grow to hundreds.
+        worst_s = max(
+            worst_s,
+            *(float((np.abs(arrays[n] - t.numpy()) / (1 + np.abs(t.numpy()))).max()) for n, t in expected.items()),
+        )
+        agree += int(outputs["probabilities"].argmax() == int(p.argmax()))
+    return ParityReport(epochs, worst_p, worst_s, agree / epochs)
+
+
+def save_weights(model: Stager, path: Path) -> None:
+    """The torch weights, which stay with the training run."""
+    from safetensors.torch import save_file
+
+    metadata = {"config": json.dumps(asdict(model.config))}
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(path), metadata=metadata)
