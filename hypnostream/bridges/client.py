@@ -6,7 +6,7 @@ with Client("tcp://127.0.0.1:5556", topics=("epoch",)) as client:
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -96,10 +96,12 @@ class Client:
         topics: tuple[str, ...] = ("",),
         *,
         context: zmq.Context[Any] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.address = address
+        self._clock = clock
         self.ledger = Ledger((*topics, HEARTBEAT_TOPIC))
-        self._heard_s = time.monotonic()
+        self._heard_s = self._clock()
         self._owns_context = context is None
         self._context: zmq.Context[Any] = zmq.Context() if context is None else context
         self._socket: zmq.Socket[Any] = self._context.socket(zmq.SUB)
@@ -126,7 +128,7 @@ class Client:
     @property
     def late_s(self) -> float:
         """Wall time since anything came (since connecting, when nothing has)."""
-        return time.monotonic() - self._heard_s
+        return self._clock() - self._heard_s
 
     @property
     def alive(self) -> bool:
@@ -137,9 +139,9 @@ class Client:
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """The next message; None when none came in time (None: for ever)."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if timeout_s is None else self._clock() + timeout_s
         while True:
-            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left_s = None if deadline is None else max(0.0, deadline - self._clock())
             if not self._socket.poll(None if left_s is None else round(left_s * 1000)):
                 return None
             message = self._enter(self._socket.recv_multipart())
@@ -180,7 +182,7 @@ class Client:
     def _enter(self, frames: list[bytes]) -> Message | None:
         message = self.ledger.enter(frames)
         if message is not None:
-            self._heard_s = time.monotonic()
+            self._heard_s = self._clock()
         return message
 
 
