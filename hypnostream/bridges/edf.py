@@ -167,14 +167,16 @@ class EdfSource:
         return self._block[first - self._block_start : last - self._block_start]
 
 
-def read_annotations(path: str | os.PathLike[str]) -> tuple[tuple[Annotation, ...], datetime | None, tuple[str, ...]]:
-    """The annotations of an EDF+ file, its start by the recorder's clock, and what was wrong in it.
+def read_annotations(
+    path: str | os.PathLike[str], timezone: tzinfo = UTC
+) -> tuple[tuple[Annotation, ...], datetime | None, tuple[str, ...]]:
+    """The annotations of an EDF+ file, the wall time of its stream time 0, and what was wrong in it.
 
     Unlike `EdfSource` it takes a file that has annotations only. Raises UserError when the file is no readable EDF.
     """
     header, timeline = _open(Path(path))
-    start = header.start + timedelta(seconds=timeline.fraction_s) if header.start else None
-    return timeline.annotations, start, (*header.warnings, *timeline.warnings)
+    start_utc = _start_utc(header.start, timeline.fraction_s, timezone)
+    return timeline.annotations, start_utc, (*header.warnings, *timeline.warnings)
 
 
 def _open(path: Path) -> tuple[EdfHeader, Timeline]:

@@ -39,7 +39,7 @@ def write_edf(
     signals: Sequence[EdfSignal],
     *,
     record_s: float = 1.0,
-    record_onsets_s: NDArray[np.float64] | None = None,
+    record_onsets_s: NDArray[np.floating] | None = None,
     annotations: Sequence[Annotation] = (),
     start: datetime | None = None,
 ) -> None:
