@@ -1,0 +1,98 @@
+"""Sensors that fail at known times: what a simulated night suffers, and how it shows in the samples."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.errors import UserError
+from hypnostream.stream.source import StreamInfo
+
+FAULT_KINDS: Final = ("missing", "gap", "flat", "saturated", "mains")
+_MAINS_OF_RANGE: Final = 0.3  # amplitude of mains noise, of the channel's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a stream from `start_s` until just before `end_s`.
+
+    `kind`: "missing" (samples are NaN), "gap" (the stream sends nothing; for all its channels), "flat" (one value),
+    "saturated" (at the recorder's limit), "mains" (large 50 Hz noise). `label` names the channel; "" means all.
+    """
+
+    kind: str
+    stream_id: str
+    start_s: float
+    end_s: float
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in FAULT_KINDS:
+            raise UserError(f"fault kind {self.kind!r} is none of {', '.join(FAULT_KINDS)}")
+        if not self.end_s > self.start_s:
+            raise UserError(f"fault {self.kind!r} ends at {self.end_s} s, not after its start at {self.start_s} s")
+        if self.kind == "gap" and self.label:
+            raise UserError(f"a gap is a whole stream's; leave out the label {self.label!r} or make it 'missing'")
+
+
+def typical_faults(duration_s: float, seed: int) -> tuple[Fault, ...]:
+    """What goes wrong in a bad night: each kind once, an electrode off for long, spread over `duration_s`."""
+    rng = np.random.default_rng((seed, 6))
+
+    def fault(kind: str, stream_id: str, place: float, share: float, label: str = "") -> Fault:
+        start_s = round(duration_s * (place + 0.05 * float(rng.random())))
+        return Fault(kind, stream_id, start_s, start_s + max(2, round(duration_s * share)), label)
+
+    return (
+        fault("missing", "eeg", 0.20, 0.06, "EEG Fpz-Cz"),
+        fault("mains", "eeg", 0.35, 0.02, "EEG Pz-Oz"),
+        fault("flat", "eeg", 0.45, 0.04, "EOG horizontal"),
+        fault("gap", "eeg", 0.60, 0.01),
+        fault("saturated", "eeg", 0.70, 0.01, "EEG Fpz-Cz"),
+        fault("missing", "spo2", 0.80, 0.03, "SpO2"),
+    )
+
+
+def check_faults(faults: tuple[Fault, ...], streams: tuple[StreamInfo, ...]) -> None:
+    """Raises UserError for a fault of a stream or channel that there is not."""
+    labels = {stream.stream_id: {channel.label for channel in stream.channels} for stream in streams}
+    for fault in faults:
+        if fault.stream_id not in labels:
+            raise UserError(f"fault of stream {fault.stream_id!r}: there is {', '.join(labels)}")
+        if fault.label and fault.label not in labels[fault.stream_id]:
+            known = ", ".join(sorted(labels[fault.stream_id]))
+            raise UserError(f"fault of channel {fault.label!r} in stream {fault.stream_id!r}: there is {known}")
+
+
+def apply_faults(
+    samples: NDArray[np.float32], timestamps: NDArray[np.float64], stream: StreamInfo, faults: tuple[Fault, ...]
+) -> NDArray[np.bool_]:
+    """Spoils `samples` (n, channels) in place and returns which of them (n,) are sent at all."""
+    sent = np.ones(len(timestamps), dtype=np.bool_)
+    for fault in faults:
+        if fault.stream_id != stream.stream_id:
+            continue
+        first, last = np.searchsorted(timestamps, (fault.start_s, fault.end_s))
+        if first == last:
+            continue
+        if fault.kind == "gap":
+            sent[first:last] = False
+            continue
+        for column, channel in enumerate(stream.channels):
+            if fault.label in ("", channel.label):
+                limit = channel.maximum if channel.maximum is not None else 1.0
+                _spoil(samples[first:last, column], timestamps[first:last], fault.kind, limit)
+    return sent
+
+
+def _spoil(samples: NDArray[np.float32], timestamps: NDArray[np.float64], kind: str, limit: float) -> None:
+    if kind == "missing":
+        samples[:] = np.nan
+    elif kind == "flat":
+        samples[:] = 0.01 * limit
+    elif kind == "saturated":
+        samples[:] = limit
+    else:
+        mains = _MAINS_OF_RANGE * limit * np.sin(2 * np.pi * 50 * timestamps)
+        samples[:] = np.clip(samples + mains, -limit, limit)
