@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from hypnostream.stream.candidates import RawChannel, part_of, raw_channels
 from hypnostream.stream.channels import ChannelSpec, Montage
 from hypnostream.stream.labels import printable
 from hypnostream.stream.montage import resolve
+from hypnostream.stream.parts import RawChannel, part_of, raw_channels
 from hypnostream.stream.source import Source
 
 

@@ -6,19 +6,13 @@ of two (C4-M1 from C4 and M1 against the same reference; E1-E2 from E1-M2 and E2
 Longer paths add the noise of each channel, and are not tried. Paths never leave a stream: two clocks do not subtract.
 """
 
-import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from hypnostream.stream.channels import ChannelSpec, Derivation, Term
-from hypnostream.stream.labels import COMMON_REFERENCES, Reading, printable, read_label, read_labels
-from hypnostream.stream.source import ChannelInfo, StreamInfo
-from hypnostream.stream.units import convert
-
-# Below this a sensor cannot show what it is for, whatever the filters: spindles, blinks, muscle, QRS, a breath.
-MINIMUM_RATE_HZ: Final = {"eeg": 50.0, "eog": 20.0, "emg": 50.0, "ecg": 50.0, "flow": 4.0, "effort": 4.0, "spo2": 0.2}
+from hypnostream.stream.labels import COMMON_REFERENCES, printable, read_label
+from hypnostream.stream.parts import Part, RawChannel, order, usable
 
 # What may stand in, nearest first. References: the other mastoid, linked ears, behind the ears (Muse).
 _REFERENCE_STAND_INS: Final = {"M1": ("M2", "LE", "TP9", "TP10"), "M2": ("M1", "LE", "TP10", "TP9")}
@@ -41,32 +35,6 @@ _SENSOR_STAND_INS: Final = {
     "Thermistor": ("Airflow",),
 }
 _ELECTRODE_KINDS: Final = ("eeg", "eog")
-_PREFILTER_LOWPASS: Final = re.compile(r"LP:?\s*(\d+(?:\.\d+)?)\s*(?:Hz|$|\s)", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class RawChannel:
-    """One channel as it is there, and what its label says. `index` is its column in the stream."""
-
-    stream: StreamInfo
-    index: int
-    info: ChannelInfo
-    reading: Reading
-
-    @property
-    def quoted(self) -> str:
-        """The sender's own label, for people."""
-        return f"'{printable(self.info.label)}'"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A raw channel that a spec can use: `factor` turns its unit into the spec's, `remarks` say what was assumed."""
-
-    channel: RawChannel
-    factor: float
-    remarks: tuple[str, ...]
-    preference: tuple[tuple[str, float], ...]  # smaller is better, with the reason for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,53 +47,15 @@ class _Edge:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One way to serve a spec. No two specs of a kind share a claim; `notes` is what people should know of it."""
+    """One way to serve a spec. No two specs of a kind share a claim; `notes` is what people should know of it.
+
+    `exact` is False where something stands in for what the spec asks for.
+    """
 
     derivation: Derivation
     claims: frozenset[str]
     notes: tuple[str, ...]
-
-
-def raw_channels(streams: Sequence[StreamInfo]) -> list[RawChannel]:
-    """Every channel of every stream, read. The conventions of labels.py are looked for over all streams together."""
-    places = [(stream, index, info) for stream in streams for index, info in enumerate(stream.channels)]
-    readings = read_labels([info.label for _, _, info in places])
-    return [RawChannel(*place, reading) for place, reading in zip(places, readings, strict=True)]
-
-
-def part_of(channel: RawChannel, spec: ChannelSpec) -> Part | str:
-    """`channel` as a part of `spec`, or the clause that says why it cannot be."""
-    rate, info = channel.stream.rate_hz, channel.info
-    if not (math.isfinite(rate) and rate > 0):
-        return "its rate is not known or irregular"
-    slowest = min(float(spec.rate_hz), MINIMUM_RATE_HZ.get(spec.kind, 0.0))
-    if rate < slowest:
-        return f"{rate:g} Hz is too slow for {spec.kind} (at least {slowest:g} Hz)"
-    if info.minimum is not None and info.minimum == info.maximum:
-        return f"its limits are equal ({info.minimum:g}), so it carries nothing"
-    conversion = convert(info.unit, spec.unit, spec.kind)
-    if conversion.factor is None:
-        return printable(conversion.remark)
-    remarks = [printable(conversion.remark)] if conversion.remark else []
-    if channel.reading.assumption:
-        remarks.append(channel.reading.assumption)
-    wanted_hz = spec.lowpass_hz or 0.0
-    lowpass = _PREFILTER_LOWPASS.search(info.prefilter)
-    recorded_hz = float(lowpass[1]) if lowpass else math.inf
-    if rate < 2 * wanted_hz:
-        remarks.append(f"{rate:g} Hz shows only the band below {rate / 2:g} Hz of the {wanted_hz:g} Hz looked at")
-    elif recorded_hz < wanted_hz:
-        remarks.append(f"was recorded with a lowpass of {recorded_hz:g} Hz, below the {wanted_hz:g} Hz looked at")
-    treatment = ("raw", "", "filtered").index(channel.reading.treatment)
-    preference = (
-        ("its rate is high enough", float(rate < max(2 * wanted_hz, spec.rate_hz))),
-        ("it is less filtered", float(treatment)),
-        ("its recorded band is wider", -min(recorded_hz, wanted_hz or math.inf)),
-        ("its unit is stated", float(bool(conversion.remark))),
-        ("its label says more", float(bool(channel.reading.assumption))),
-        ("its rate is nearer", abs(rate - spec.rate_hz)),
-    )
-    return Part(channel, conversion.factor, tuple(remarks), preference)
+    exact: bool = True
 
 
 def candidates(channels: Sequence[RawChannel], spec: ChannelSpec) -> list[Candidate]:
@@ -146,28 +76,20 @@ def recorded_or_derived(channels: Sequence[RawChannel], spec: ChannelSpec, name:
 def any_eeg(channels: Sequence[RawChannel], spec: ChannelSpec) -> list[Candidate]:
     """Single EEG channels of whatever place, named places before unnamed ones: the last resort."""
     parts = [part for part in usable(channels, spec) if part.channel.reading.kind == "eeg"]
-    parts.sort(key=lambda part: (part.channel.reading.plus.startswith("EEG"), _order(part)))
-    remark = (
-        f"is none of the derivations that the model knows; taken for want of them (EEG channels here: {len(parts)})"
-    )
+    parts.sort(key=lambda part: (part.channel.reading.plus.startswith("EEG"), order(part)))
+    remark = f"is nothing that the model asks for; taken for want of it (EEG channels here: {len(parts)})"
     return [as_it_stands(spec, part, part.channel.reading.name, remark) for part in parts]
 
 
 def as_it_stands(spec: ChannelSpec, part: Part, name: str, remark: str = "") -> Candidate:
     """One raw channel taken for `spec` without subtracting anything."""
     extra = (f"{part.channel.quoted} {remark}",) if remark else ()
-    return _candidate(spec, name, [_Edge(1.0, part)], extra)
+    return _candidate(spec, name, [_Edge(1.0, part)], extra, site=part.channel.reading.plus)
 
 
 def difference(spec: ChannelSpec, first: Part, second: Part, name: str) -> Candidate:
     """`first` minus `second`, two raw channels of one stream."""
-    return _candidate(spec, name, [_Edge(1.0, first), _Edge(-1.0, second)], ())
-
-
-def usable(channels: Iterable[RawChannel], spec: ChannelSpec) -> list[Part]:
-    """The channels that are fit to be parts of `spec`, best first."""
-    parts = [part for channel in channels if isinstance(part := part_of(channel, spec), Part)]
-    return sorted(parts, key=_order)
+    return _candidate(spec, name, [_Edge(1.0, first), _Edge(-1.0, second)], (), site=first.channel.reading.plus)
 
 
 class _Bench:
@@ -236,25 +158,23 @@ class _Bench:
         found = direct + derived
         if not found:
             return None
-        best = min(found, key=lambda way: (way[0].part.preference[0][1], len(way), [_edge_order(edge) for edge in way]))
+        best = min(found, key=_way_order)
         name = f"{plus}-{minus}" if minus else plus
         rivals = [edge.part for (edge,) in direct if edge != best[0]] if len(best) == 1 else []
-        notes = [_preferred(name, best[0].part, sorted(rivals, key=_order))] if rivals else []
+        notes = [_preferred(name, best[0].part, sorted(rivals, key=order))] if rivals else []
         if remark:
             notes.append(f"{name} {'made' if len(best) > 1 else 'read'} from {_sum(best)}: {remark}")
-        return _candidate(self.spec, name, best, tuple(notes))
-
-
-def _order(part: Part) -> tuple[object, ...]:
-    """A total order that does not depend on where a channel stands in its stream, unless two are alike in all."""
-    channel, info = part.channel, part.channel.info
-    limits = tuple(math.inf if limit is None else limit for limit in (info.minimum, info.maximum))
-    told = (info.label.casefold(), info.label, info.unit, info.transducer, info.prefilter)
-    return (*(value for _, value in part.preference), *told, limits, channel.stream.stream_id, channel.index)
+        return _candidate(self.spec, name, best, tuple(notes), site=plus, exact=not remark)
 
 
 def _edge_order(edge: _Edge) -> tuple[object, ...]:
-    return (*(value for _, value in edge.part.preference), -edge.sign, *_order(edge.part))
+    return (*(value for _, value in edge.part.preference), -edge.sign, *order(edge.part))
+
+
+def _way_order(way: Sequence[_Edge]) -> tuple[object, ...]:
+    """A full rate first, then labels that say what they are, then fewest channels."""
+    assumed = any(edge.part.channel.reading.assumption for edge in way)
+    return way[0].part.preference[0][1], assumed, len(way), [_edge_order(edge) for edge in way]
 
 
 def _preferred(name: str, taken: Part, rivals: Sequence[Part]) -> str:
@@ -271,7 +191,9 @@ def _sum(edges: Sequence[_Edge]) -> str:
     return text + "".join(f" {'plus' if e.sign > 0 else 'minus'} {e.part.channel.quoted}" for e in edges[1:])
 
 
-def _candidate(spec: ChannelSpec, name: str, edges: Sequence[_Edge], notes: tuple[str, ...]) -> Candidate:
+def _candidate(
+    spec: ChannelSpec, name: str, edges: Sequence[_Edge], notes: tuple[str, ...], *, site: str, exact: bool = True
+) -> Candidate:
     stream, parts = edges[0].part.channel.stream, [edge.part for edge in edges]
     units = " and ".join(dict.fromkeys(printable(part.channel.info.unit) or "no unit" for part in parts))
     factors = ", ".join(dict.fromkeys(_times(part.factor) for part in parts if part.factor != 1.0))
@@ -285,8 +207,8 @@ def _candidate(spec: ChannelSpec, name: str, edges: Sequence[_Edge], notes: tupl
     terms = tuple(Term(edge.part.channel.index, edge.sign * edge.part.factor) for edge in edges)
     remarks = tuple(dict.fromkeys(f"{part.channel.quoted}: {remark}" for part in parts for remark in part.remarks))
     # The first edge carries the site; what is subtracted from it may be subtracted from others too.
-    claims = frozenset((name.split("-")[0], f"{stream.stream_id}#{parts[0].channel.index}"))
-    return Candidate(Derivation(spec, stream.stream_id, terms, name, why), claims, (*notes, *remarks))
+    claims = frozenset((site or name, f"{stream.stream_id}#{parts[0].channel.index}"))
+    return Candidate(Derivation(spec, stream.stream_id, terms, name, why), claims, (*notes, *remarks), exact)
 
 
 def _times(factor: float) -> str:

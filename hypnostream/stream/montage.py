@@ -7,22 +7,18 @@ from itertools import combinations
 from hypnostream.errors import UserError
 from hypnostream.stream.candidates import (
     Candidate,
-    Part,
-    RawChannel,
     any_eeg,
     as_it_stands,
     candidates,
     difference,
-    part_of,
-    raw_channels,
     recorded_or_derived,
-    usable,
 )
 from hypnostream.stream.channels import ChannelSpec, Montage
 from hypnostream.stream.labels import printable, read_label, words
+from hypnostream.stream.parts import Part, RawChannel, part_of, raw_channels, usable
 from hypnostream.stream.source import StreamInfo
 
-_MOST_TRIED = 16  # of one spec's candidates when specs compete; more would only cost time
+_MOST_TRIED = 12  # of one spec's candidates when specs compete; more would only cost time
 
 
 def resolve(
@@ -30,9 +26,9 @@ def resolve(
 ) -> Montage:
     """The best derivation for each of `specs` from what is there; it does not depend on the order of the channels.
 
-    As many specs as possible are served, and no raw channel serves two of one kind; within that, specs come first in
-    their order and derivations in theirs. `overrides` maps a spec's name to a canonical derivation ("F4-M1"), to a
-    label as the sender spells it, or to "A - B", the difference of two such labels.
+    As many specs as possible are served, then with as few stand-ins as possible, and no raw channel serves two of one
+    kind; within that, specs count in their order and derivations in theirs. `overrides` maps a spec's name to a
+    canonical derivation ("F4-M1"), to a label as the sender spells it, or to "A - B", the difference of two labels.
 
     Errors: `UserError` for an override of an unknown spec, of a channel that is not there, or of one that cannot be
     turned into what the spec needs.
@@ -42,7 +38,9 @@ def resolve(
     by_name = {spec.name: spec for spec in specs}
     for name, text in (overrides or {}).items():
         if name not in by_name:
-            raise UserError(f"channel override '{name}' is no input of this model; it has {', '.join(by_name)}")
+            raise UserError(
+                f"channel override '{printable(name)}' is no input of this model; it has {', '.join(by_name)}"
+            )
         chosen[name] = _overridden(channels, by_name[name], text)
     shared = [
         f"{a}: shares a channel with {b}, as both were asked for by name"
@@ -76,18 +74,25 @@ def resolve(
 
 
 def _assign(offers: Sequence[Sequence[Candidate]], taken: frozenset[str]) -> list[Candidate | None]:
-    """One candidate a row, or None, no two with a common claim: most rows served, then the earliest in each row."""
+    """One candidate a row, or None, no two with a common claim.
+
+    Most rows served, then fewest stand-ins, then the earliest candidate in each row from the first on.
+    """
     if not offers:
         return []
     best: list[Candidate | None] = []
     for candidate in [*[c for c in offers[0][:_MOST_TRIED] if not c.claims & taken], None]:
-        rest = _assign(offers[1:], taken | candidate.claims if candidate else taken)
-        tried = [candidate, *rest]
-        if not best or tried.count(None) < best.count(None):
+        tried = [candidate, *_assign(offers[1:], taken | candidate.claims if candidate else taken)]
+        if not best or _want(tried) < _want(best):
             best = tried
-        if None not in best:
+        if _want(best) == (0, 0):
             break
     return best
+
+
+def _want(assigned: Sequence[Candidate | None]) -> tuple[int, int]:
+    """How many go without, and how many have a stand-in."""
+    return sum(c is None for c in assigned), sum(c is not None and not c.exact for c in assigned)
 
 
 def _overridden(channels: Sequence[RawChannel], spec: ChannelSpec, text: str) -> Candidate:
@@ -170,11 +175,9 @@ def _why_missing(
 
 def _wanted(channel: RawChannel, spec: ChannelSpec) -> bool:
     """Whether the channel's name is in the spec, or one of an electrode's many relations could be."""
-    return spec.kind not in ("effort", "flow") or channel.reading.name in map(_canonical, spec.derivations)
-
-
-def _canonical(name: str) -> str:
-    return read_label(name).name
+    return spec.kind not in ("effort", "flow") or channel.reading.name in (
+        read_label(name).name for name in spec.derivations
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
