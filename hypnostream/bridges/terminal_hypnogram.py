@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from rich.text import Text
@@ -12,7 +14,6 @@ ROWS: Final = ("W", "R", "N1", "N2", "N3")  # from awake down, as hypnograms are
 COLOURS: Final = {"W": "#f2b134", "R": "#e0628a", "N1": "#7fd1de", "N2": "#4a9be8", "N3": "#6a6cf0"}
 ABSENT: Final = "-"  # a column whose epochs came without a stage
 DIM: Final = "#7d8590"
-RISER: Final = "#7d8590"
 GUIDE: Final = "#3d444d"
 
 _EPOCHS_AN_HOUR: Final = 3600 // EPOCH_S
@@ -28,29 +29,34 @@ def hypnogram(stages: Mapping[int, str | None], width: int, provisional: tuple[i
     """
     cells = max(1, width - 3)
     first, span = _window(stages, provisional)
-    columns = _columns(stages, first, span, 2 * cells)
-    forming = None if provisional is None else (provisional[0] - first) * cells // span
+    columns = ["", *_columns(stages, first, span, 2 * cells)]
+    forming, forming_row = (
+        (-1, "") if provisional is None else ((provisional[0] - first) * cells // span, provisional[1])
+    )
     ticks = _ticks(span, cells)
     text = Text(no_wrap=True)
     for row in ROWS:
         text.append(f"{row:<3}", style=f"bold {COLOURS[row]}")
-        for cell in range(cells):
-            before = columns[2 * cell - 1] if cell else ""
-            left, right = columns[2 * cell : 2 * cell + 2]
-            if provisional is not None and forming == cell and provisional[1] == row:
-                text.append("▒", style=f"bold {COLOURS[row]}")
-            elif row in (left, right):
-                text.append("█" if left == right else "▌" if left == row else "▐", style=COLOURS[row])
-            elif ABSENT in (left, right):
-                text.append("░", style=DIM)
-            elif _passes(row, left, right):
-                text.append("│", style=RISER)
-            elif _passes(row, before, left):
-                text.append("▏", style=RISER)
-            else:
-                text.append("┊" if cell in ticks else " ", style=GUIDE)
+        drawn = [_cell(row, *columns[2 * c : 2 * c + 3], tick=c in ticks) for c in range(cells)]
+        if row == forming_row and forming >= 0:  # not when it is older than the picture
+            drawn[forming] = "▒", f"bold {COLOURS[row]}"
+        for style, run in groupby(drawn, key=itemgetter(1)):
+            text.append("".join(character for character, _ in run), style=style)
         text.append("\n")
     return text.append(_axis(first // _EPOCHS_AN_HOUR, ticks, cells))
+
+
+def _cell(row: str, before: str, left: str, right: str, *, tick: bool) -> tuple[str, str]:
+    """The character and style of a row's cell, from its two columns and the one before them."""
+    if row in (left, right):
+        return "█" if left == right else "▌" if left == row else "▐", COLOURS[row]
+    if ABSENT in (left, right):
+        return "░", DIM
+    if _passes(row, left, right):
+        return "│", DIM
+    if _passes(row, before, left):
+        return "▏", DIM
+    return "┊" if tick else " ", GUIDE
 
 
 def _passes(row: str, before: str, after: str) -> bool:
