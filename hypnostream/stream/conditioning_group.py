@@ -1,0 +1,168 @@
+"""Channels of one stream that are conditioned alike, and so in one filter call and one matrix product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.stream.channels import Derivation
+from hypnostream.stream.filters import CausalFilter, FilterState, butterworth_sections
+from hypnostream.stream.quality import AT_LIMIT, BAD, QualityJudge, QualitySettings
+from hypnostream.stream.resample import Resampler, ResampleSettings
+from hypnostream.stream.source import ChannelInfo, StreamInfo
+
+_Sample = TypeVar("_Sample", bound=np.generic)
+
+# A recorder's limits, as a header says them, are rounded; this share of the range is less than a 16-bit step.
+_LIMIT_MARGIN = 1e-5
+
+
+@dataclass(slots=True)
+class GroupState:
+    """What a group remembers of its segment; column 0 of the arrays (channels, n) is the segment's sample `first`."""
+
+    filters: FilterState
+    first: int
+    filtered: NDArray[np.float32]
+    raw: NDArray[np.float32]
+    flags: NDArray[np.uint8]
+
+
+class Group:
+    """Settings and processing of one group; its state is a `GroupState` that the conditioner keeps.
+
+    `rows` are the places of its channels among the stream's derivations.
+    """
+
+    def __init__(
+        self,
+        info: StreamInfo,
+        rows: Sequence[int],
+        derivations: Sequence[Derivation],
+        used: Sequence[int],
+        resample: ResampleSettings,
+        quality: QualitySettings,
+    ) -> None:
+        spec = derivations[0].spec
+        self.rows = tuple(rows)
+        self.filters = CausalFilter(butterworth_sections(info.rate_hz, spec.highpass_hz, spec.lowpass_hz))
+        self.resampler = Resampler(info.rate_hz, spec.rate_hz, resample)
+        self.judged = QualityJudge([derivation.spec for derivation in derivations], info.rate_hz, quality)
+        self._absurd = quality.absurd
+        self._terms = [[(used.index(term.channel_index), term.weight) for term in d.terms] for d in derivations]
+        limits = [_limits(info.channels[index]) for index in used]
+        self._limits = [
+            [(row, limits[row]) for row, _ in terms] if saturates else []
+            for terms, saturates in zip(self._terms, self.judged.saturates, strict=True)
+        ]
+
+    @classmethod
+    def of(
+        cls,
+        info: StreamInfo,
+        derivations: Sequence[Derivation],
+        used: Sequence[int],
+        resample: ResampleSettings,
+        quality: QualitySettings,
+    ) -> "list[Group]":
+        """The groups of a stream; `used` are the raw channels in the order in which they will be given."""
+        alike: dict[tuple[int, float | None, float | None], list[int]] = {}
+        for row, derivation in enumerate(derivations):
+            spec = derivation.spec
+            alike.setdefault((spec.rate_hz, spec.highpass_hz, spec.lowpass_hz), []).append(row)
+        return [cls(info, rows, [derivations[row] for row in rows], used, resample, quality) for rows in alike.values()]
+
+    def fresh(self) -> GroupState:
+        """The state at a segment's start: what the look-back will want is there, and takes the first good value."""
+        channels, before = len(self.rows), self.resampler.half + 1
+        return GroupState(
+            self.filters.fresh(channels),
+            -before,
+            np.zeros((channels, before), np.float32),
+            np.zeros((channels, before), np.float32),
+            np.zeros((channels, before), np.uint8),
+        )
+
+    def filter(self, state: GroupState, raw: NDArray[np.float32]) -> None:
+        """Derive and filter the next samples `raw` (raw channels in use, n)."""
+        derived, flags = self._derive(raw)
+        state.raw = np.concatenate((state.raw, derived.astype(np.float32)), axis=1)
+        restarts = self.filters.run(state.filters, derived, (flags & BAD) != 0)
+        end = state.filtered.shape[1]
+        state.filtered = np.concatenate((state.filtered, derived.astype(np.float32)), axis=1)
+        state.flags = np.concatenate((state.flags, flags), axis=1)
+        half = self.resampler.half + 1
+        for restart in restarts:
+            # Within a long silence the first samples stand for what was, the last for what comes: neither the second
+            # before nor the one behind sees a step. A short silence is all needed by the second before.
+            if restart.silence >= 2 * half:
+                at = end + restart.index
+                state.filtered[restart.channel, max(0, at - half) : at] = state.filtered[restart.channel, at]
+
+    def judge(
+        self, state: GroupState, first: NDArray[np.int64], counts: NDArray[np.int64], window: int
+    ) -> NDArray[np.uint8]:
+        """Codes (channels, seconds) of seconds that start with the segment's samples `first`."""
+        columns = np.maximum(first - state.first, 0)
+        short = int(columns[-1]) + window - state.raw.shape[1]
+        rows = columns[:, None] + np.arange(window)
+        raw, flags = _held(state.raw, short), _held(state.flags, short)
+        return self.judged.judge(raw.take(rows, axis=1), flags.take(rows, axis=1), counts)
+
+    def resample(self, state: GroupState, bases: NDArray[np.int64], phases: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(channels, seconds, rate) of the grid; look-ahead that is not there is the last sample, held."""
+        columns = np.maximum(bases - state.first, self.resampler.half)
+        needed = max(self.resampler.needed(phase) for phase in set(phases.tolist()))
+        signal = _held(state.filtered, int(columns[-1]) + needed - state.filtered.shape[1])
+        if (phases == phases[0]).all():
+            return self.resampler.resample(signal, columns, int(phases[0]))
+        conditioned = np.empty((len(signal), len(bases), self.resampler.rate_out_hz), np.float32)
+        for phase in set(phases.tolist()):
+            these = phases == phase
+            conditioned[:, these] = self.resampler.resample(signal, columns[these], phase)
+        return conditioned
+
+    def forget(self, state: GroupState, sample: int) -> None:
+        """Let go of what no second from the segment's `sample` on can need; the last sample stays to be held."""
+        stale = min(sample - self.resampler.half - 1 - state.first, state.filtered.shape[1] - 1)
+        if stale > 0:
+            state.first += stale
+            state.filtered = state.filtered[:, stale:].copy()
+            state.raw = state.raw[:, stale:].copy()
+            state.flags = state.flags[:, stale:].copy()
+
+    def _derive(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """The sums of terms (channels, n) in the spec's unit, 0 where bad, and the flags of each sample."""
+        derived = np.zeros((len(self.rows), raw.shape[1]))
+        flags = np.zeros(derived.shape, np.uint8)
+        with np.errstate(invalid="ignore", over="ignore"):
+            for channel, terms in enumerate(self._terms):
+                for row, weight in terms:
+                    derived[channel] += raw[row] * np.float64(weight)
+        # The extremes say cheaply that all is well; a NaN among the samples makes them NaN and the answer False.
+        if not (derived.max() <= self._absurd and derived.min() >= -self._absurd):
+            bad = ~(np.abs(derived) <= self._absurd)
+            derived[bad] = 0.0
+            flags[bad] = BAD
+        for channel, limits in enumerate(self._limits):
+            for row, (lowest, highest) in limits:
+                if not (raw[row].min() > lowest and raw[row].max() < highest):
+                    flags[channel, (raw[row] <= lowest) | (raw[row] >= highest)] |= AT_LIMIT
+        return derived, flags
+
+
+def _held(array: NDArray[_Sample], columns: int) -> NDArray[_Sample]:
+    """`array` (channels, n) with its last column `columns` times more, where that is positive."""
+    return np.concatenate((array, np.repeat(array[:, -1:], columns, axis=1)), axis=1) if columns > 0 else array
+
+
+def _limits(channel: ChannelInfo) -> tuple[np.float32, np.float32]:
+    """Beyond which a raw value is at the recorder's limits; infinite where those are unknown or make no sense."""
+    low, high = channel.minimum, channel.maximum
+    lowest, highest = (-np.inf if low is None else low), (np.inf if high is None else high)
+    if not lowest < highest:
+        return np.float32(-np.inf), np.float32(np.inf)
+    margin = _LIMIT_MARGIN * (highest - lowest) if np.isfinite(highest - lowest) else 0.0
+    return np.float32(lowest + margin), np.float32(highest - margin)

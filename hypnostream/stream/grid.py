@@ -1,0 +1,155 @@
+"""The grid: whole seconds of all channels, each exactly once and in order, whatever arrives and whenever.
+
+Second k is [t0 + k, t0 + k + 1), epoch e the seconds 30 e to 30 e + 29. A stream has *passed* a second when it
+delivered it or a later one. A second closes
+
+1. at once, when every stream that is waited for has passed it;
+2. `lateness_s` after the first stream passed it (was seen to by `advance`), with the others missing;
+3. when no stream got any further for `lateness_s` and a second: `lateness_s` after its end by the session's clock.
+
+A stream that a closing second leaves behind is no longer waited for. It is again as soon as it delivers something
+that is behind the grid by no more than `lateness_s`. Only the order of the calls and the times given to `advance`
+decide, so a replay decides as life did. What comes for a second that is closed is counted and dropped.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.stream.channels import MISSING, NEVER_PRESENT, ChannelSpec
+from hypnostream.stream.seconds import Seconds
+from hypnostream.stream.stages import EPOCH_S
+
+# Seconds in one block that leaves the grid, at most: ten epochs.
+_BLOCK = 10 * EPOCH_S
+
+
+def epoch_count(duration_s: float) -> int:
+    """How many epochs a recording has, the last one cut short if need be; a microsecond too much does not count."""
+    return max(0, math.ceil((duration_s - 1e-6) / EPOCH_S))
+
+
+@dataclass(slots=True)
+class _Stream:
+    channels: tuple[int, ...]
+    passed: int = 0  # the first second that it has not passed
+    awaited: bool = True
+    blocks: list[Seconds] = field(default_factory=list)
+
+
+class Grid:
+    """Joins the conditioned seconds of all streams into blocks of all specs (`Seconds` with every spec as a channel).
+
+    `streams` says which spec indices each stream serves; a spec that none serves is NEVER_PRESENT throughout, and
+    one that is served is NEVER_PRESENT until its first second that is not MISSING. The grid has no clock: `now_s` is
+    the session's, on the scale of stream time. Call `push` for all that came, then `advance`. Before that,
+    `due` says what `advance` would close too early for streams that only wait for look-ahead; their conditioners can
+    `flush(due, incomplete=False)` into `push`.
+    """
+
+    def __init__(
+        self, specs: Sequence[ChannelSpec], t0_s: float, streams: Mapping[str, Sequence[int]], lateness_s: float = 2.0
+    ) -> None:
+        self.specs = tuple(specs)
+        self.t0_s = t0_s
+        self.lateness_s = lateness_s
+        # What came too late, in seconds of each spec that held something.
+        self.late_seconds = np.zeros(len(self.specs), np.int64)
+        self._streams = {name: _Stream(tuple(channels)) for name, channels in streams.items() if len(channels)}
+        self._stream_of = {channel: name for name, stream in self._streams.items() for channel in stream.channels}
+        if len(self._stream_of) != sum(len(stream.channels) for stream in self._streams.values()):
+            raise ValueError("a spec is served by two streams; the grid takes each from one")
+        self._next = 0
+        self._present = np.zeros(len(self.specs), bool)
+        # When the front, the first second that no stream has passed, was seen where: (front, now_s), rising.
+        self._fronts: list[tuple[int, float]] = [(0, t0_s)]
+
+    @property
+    def next_second(self) -> int:
+        """The first second that is still open."""
+        return self._next
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """The streams that seconds are waiting for."""
+        return tuple(name for name, stream in self._streams.items() if stream.awaited)
+
+    def push(self, seconds: Seconds) -> list[Seconds]:
+        """Take what one stream delivered; the blocks that close by it. Raises ValueError for an unknown channel."""
+        names = {self._stream_of.get(channel) for channel in seconds.channels}
+        if len(names) != 1 or (name := names.pop()) is None:
+            raise ValueError(f"seconds of channels {seconds.channels} are not those of one stream of this grid")
+        stream = self._streams[name]
+        late = min(self._next - seconds.start, seconds.count)
+        if late > 0:
+            np.add.at(self.late_seconds, list(seconds.channels), (seconds.quality[:, :late] != MISSING).sum(axis=1))
+        if late < seconds.count:
+            stream.blocks.append(seconds)
+        if (end := seconds.start + seconds.count) > stream.passed:
+            stream.passed = end
+            stream.awaited |= end >= self._next - self.lateness_s
+        return self._close(self._passed_by_all())
+
+    def due(self, now_s: float) -> int:
+        """The second before which `advance(now_s)` will close everything, as things stand."""
+        front = max((stream.passed for stream in self._streams.values()), default=0)
+        if front > self._fronts[-1][0]:
+            self._fronts.append((front, now_s))
+        expired = [front for front, seen_s in self._fronts if seen_s + self.lateness_s <= now_s]
+        due = max(self._next, self._passed_by_all(), expired[-1] if expired else 0)
+        if not self._streams or self._fronts[-1][1] + self.lateness_s + 1 <= now_s:
+            due = max(due, math.floor(now_s - self.t0_s - self.lateness_s))
+        return due
+
+    def advance(self, now_s: float) -> list[Seconds]:
+        """Close what is not waited for any longer at `now_s`, after everything that came by then was pushed."""
+        until = self.due(now_s)
+        while len(self._fronts) > 1 and self._fronts[1][1] + self.lateness_s <= now_s:
+            del self._fronts[0]
+        return self._close(until)
+
+    def finish(self, end_s: float) -> list[Seconds]:
+        """Close everything up to the end of the epoch in which stream time `end_s` lies; 8 h have 960 epochs.
+
+        Seconds that were delivered beyond it are not given out, unless the grid was there already.
+        """
+        return self._close(max(epoch_count(end_s - self.t0_s), epoch_count(self._next)) * EPOCH_S)
+
+    def _passed_by_all(self) -> int:
+        return min((stream.passed for stream in self._streams.values() if stream.awaited), default=0)
+
+    def _close(self, until: int) -> list[Seconds]:
+        blocks = []
+        while self._next < until:
+            count = min(until - self._next, _BLOCK)
+            blocks.append(self._block(count))
+            self._next += count
+        if blocks:
+            for stream in self._streams.values():
+                stream.awaited &= stream.passed >= self._next
+                stream.blocks = [kept for kept in stream.blocks if kept.start + kept.count > self._next]
+        return blocks
+
+    def _block(self, count: int) -> Seconds:
+        """The next `count` seconds of all specs, from what was delivered of them."""
+        samples: list[NDArray[np.float32]] = [np.zeros((count, spec.rate_hz), np.float32) for spec in self.specs]
+        quality = np.full((len(self.specs), count), MISSING, np.uint8)
+        for stream in self._streams.values():
+            for block in stream.blocks:
+                start, stop = max(block.start, self._next), min(block.start + block.count, self._next + count)
+                if start >= stop:
+                    continue
+                here, there = (
+                    slice(start - self._next, stop - self._next),
+                    slice(start - block.start, stop - block.start),
+                )
+                quality[list(block.channels), here] = block.quality[:, there]
+                for row, channel in enumerate(block.channels):
+                    samples[channel][here] = block.samples[row][there]
+        seen = np.logical_or.accumulate(quality != MISSING, axis=1) | self._present[:, None]
+        self._present = seen[:, -1]
+        quality[~seen] = NEVER_PRESENT
+        return Seconds(self._next, tuple(range(len(self.specs))), tuple(samples), quality)
