@@ -2,7 +2,8 @@
 
 with Client("tcp://127.0.0.1:5556", topics=("epoch",)) as client:
     for message in client:
-        print(message.epoch, message.stage, client.lost)
+        if message.kind == "epoch":
+            print(message.epoch, message.stage, client.lost)
 """
 
 import time
