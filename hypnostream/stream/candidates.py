@@ -152,7 +152,8 @@ class _Bench:
         for edges in self.edges.values():
             recorded = [edge for end in ends for edge in edges.get((plus, end), [])]
             direct += [[edge] for edge in recorded]
-            if not recorded and hops > 1 and minus:
+            sure = any(not edge.part.channel.reading.assumption for edge in recorded)
+            if not sure and hops > 1 and minus:
                 mids = [mid for start, mid in edges if start == plus and (mid, minus) in edges]
                 derived += [[edges[plus, mid][0], edges[mid, minus][0]] for mid in mids]
         found = direct + derived
