@@ -1,0 +1,178 @@
+"""The panels of the picture, one below the other in a single pair of axes: hours across, pixels up.
+
+What makes it quick is that there are few artists: each draws all epochs, and there are no ticks of matplotlib's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.results import StageResult
+from hypnostream.engine.sleep_statistics import sleep_statistics
+from hypnostream.stream.channels import MISSING, QUALITY_NAMES
+from hypnostream.stream.stages import STAGES, UNSCORED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TOP_DOWN: Final = ("W", "R", "N1", "N2", "N3")
+STAGE_COLOURS: Final = {"W": "#eeb04a", "R": "#c2386f", "N1": "#a9cfe6", "N2": "#4b8fc4", "N3": "#1d4a80"}
+# In the order of QUALITY_NAMES. Mostly Okabe and Ito's, which the colour-blind can tell apart.
+QUALITY_COLOURS: Final = ("#a5d6c3", "#cdd0d4", "#0072b2", "#d55e00", "#f0e442", "#565a60")
+INK: Final = "#22262b"
+PALE: Final = "#6c737b"
+GRID: Final = "#dfe3e7"
+ABSENT: Final = "#e9ebee"
+DIFFERS: Final = "#d55e00"
+TICK_STEPS_MIN: Final = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A band of the axes from `bottom` to `top` in pixels; `edges_h` (epochs + 1,) are the epochs' borders in hours."""
+
+    axes: "Axes"
+    edges_h: NDArray[np.float64]
+    bottom: float
+    top: float
+
+    def write_left(self, fraction: float, words: str, size: float = 10.0) -> None:
+        """Words that end just left of the panel, at a fraction of its height."""
+        self._write(-0.006, fraction, words, ha="right", color=INK, size=size)
+
+    def write_right(self, fraction: float, words: str, size: float = 10.0) -> None:
+        """Words that begin just right of the panel, at a fraction of its height."""
+        self._write(1.008, fraction, words, ha="left", color=INK, size=size)
+
+    def write_name(self, name: str) -> None:
+        """The panel's own name, upright at the far left."""
+        self._write(-0.082, 0.5, name, ha="center", color=PALE, rotation=90, rotation_mode="anchor")
+
+    def shade(self, epochs: NDArray[np.bool_], colour: str) -> None:
+        """Fill the whole height of the epochs in the mask (epochs,)."""
+        changes = np.flatnonzero(np.diff(np.concatenate(([False], epochs, [False])).astype(np.int8)))
+        spans = [
+            (self.edges_h[begin], self.edges_h[end] - self.edges_h[begin]) for begin, end in changes.reshape(-1, 2)
+        ]
+        self.axes.broken_barh(spans, (self.bottom, self.top - self.bottom), color=colour, linewidth=0)
+
+    def step(self, fractions: NDArray[np.float64], colour: str, width: float) -> None:
+        """A line of steps through a height an epoch (epochs,), open where that is NaN."""
+        self.axes.plot(*self._corners(fractions), color=colour, linewidth=width, solid_capstyle="butt")
+
+    def fill(self, fractions: NDArray[np.float64], colour: str) -> None:
+        """The area from the bottom up to a height an epoch (epochs,), none where that is NaN."""
+        self.axes.fill_between(*self._corners(fractions), self.bottom, color=colour, linewidth=0)
+
+    def _height(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.bottom + fractions * (self.top - self.bottom)
+
+    def _corners(self, fractions: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return np.repeat(self.edges_h, 2)[1:-1], np.repeat(self._height(fractions), 2)
+
+    def _write(self, x: float, fraction: float, words: str, **style: Any) -> None:
+        y = self.bottom + fraction * (self.top - self.bottom)
+        self.axes.text(x, y, words, transform=self.axes.get_yaxis_transform(), va="center", **style)
+
+
+def draw_time(axes: "Axes", end_h: float, start_utc: datetime | None, bottom: float, top: float) -> None:
+    """The grid through all panels, and the times below it."""
+    positions_h, labels = time_ticks(end_h, start_utc)
+    axes.vlines(positions_h, bottom, top, color=GRID, linewidth=0.8, zorder=0)
+    for position_h, label in zip(positions_h, labels, strict=True):
+        axes.text(position_h, bottom - 16, label, ha="center", va="center", color=INK)
+    name = "hours since the start" if start_utc is None else "clock time of the recording"
+    axes.text(end_h / 2, bottom - 37, name, ha="center", va="center", color=PALE)
+
+
+def time_ticks(end_h: float, start_utc: datetime | None) -> tuple[list[float], list[str]]:
+    """At most a dozen or so round times in a night of `end_h` hours: positions in hours from its start, and labels."""
+    step_min = next((step for step in TICK_STEPS_MIN if end_h * 60 / step <= 12), -(-end_h // 288) * 1440)
+    if start_utc is None:
+        positions_h = np.arange(0, end_h + 1e-9, step_min / 60)
+        return positions_h.tolist(), [f"{hours:.{0 if step_min >= 60 else 2}f}" for hours in positions_h]
+    midnight = start_utc.replace(hour=0, minute=0, second=0, microsecond=0)
+    first_min = -(start_utc - midnight).total_seconds() / 60 % step_min
+    positions_h = np.arange(first_min / 60, end_h + 1e-9, step_min / 60)
+    # Counted in UTC: in the night of a clock change, local times do not add up.
+    times = [start_utc.astimezone(UTC) + timedelta(hours=hours, seconds=0.5) for hours in positions_h.tolist()]
+    return positions_h.tolist(), [f"{time.astimezone(start_utc.tzinfo):%H:%M}" for time in times]
+
+
+def draw_hypnogram(panel: Panel, codes: NDArray[np.integer]) -> None:
+    """Steps from W at the top to N3 at the bottom, in the stages' colours; epochs without a stage are shaded."""
+    heights = {stage: 1 - (row + 0.5) / len(TOP_DOWN) for row, stage in enumerate(TOP_DOWN)}
+    levels = np.array([*(heights[stage] for stage in STAGES), np.nan])[codes]  # UNSCORED is -1: the last
+    panel.shade(codes == UNSCORED, ABSENT)
+    panel.step(levels, PALE, 0.8)
+    statistics = sleep_statistics(codes)
+    for stage, height in heights.items():
+        panel.step(
+            np.where(codes == STAGES.index(stage), levels, np.nan), STAGE_COLOURS[stage], 8 if stage == "R" else 5
+        )
+        share = statistics.stage_percent.get(stage)
+        panel.write_left(height, stage)
+        panel.write_right(
+            height, f"{statistics.stage_min[stage]:.0f} min" + ("" if share is None else f"  {share:.0f} %")
+        )
+
+
+def draw_differences(panel: Panel, reference: NDArray[np.integer], scored: NDArray[np.integer]) -> None:
+    """Where the reference and the scored stage are both there and are not the same."""
+    differs = (reference != UNSCORED) & (scored != UNSCORED) & (reference != scored)
+    panel.shade(differs, DIFFERS)
+    panel.write_left(0.5, "differs")
+    panel.write_right(0.5, f"{differs.sum()} epochs")
+
+
+def draw_probabilities(panel: Panel, results: Sequence[StageResult], absent: NDArray[np.bool_]) -> None:
+    """Stage probabilities, stacked as the hypnogram is: the hypnodensity of Stephansen et al. (2018)."""
+    probabilities = np.array([result.probabilities for result in results])  # (epochs, stages)
+    probabilities[absent] = np.nan  # the prior is no answer
+    bottom_up = TOP_DOWN[::-1]
+    tops = np.cumsum(probabilities[:, [STAGES.index(stage) for stage in bottom_up]], axis=1)
+    panel.shade(absent, ABSENT)
+    for place in reversed(range(len(bottom_up))):  # each from 0 up, the highest first: no seams between neighbours
+        panel.fill(tops[:, place], STAGE_COLOURS[bottom_up[place]])
+    for value in (0.0, 0.5, 1.0):
+        panel.write_left(value, f"{value:g}")
+
+
+def draw_confidence(panel: Panel, results: Sequence[StageResult], absent: NDArray[np.bool_]) -> None:
+    """The probability of the likeliest stage, from one fifth (it knows nothing) to 1."""
+    lowest = 1 / len(STAGES)
+    confidence = np.array([result.confidence for result in results])
+    confidence[absent] = np.nan
+    panel.shade(absent, ABSENT)
+    panel.fill((confidence - lowest) / (1 - lowest), "#c9d6e2")
+    panel.step((confidence - lowest) / (1 - lowest), "#49647d", 0.9)
+    panel.write_left(0.0, f"{lowest:g}")
+    panel.write_left(1.0, "1")
+    if not absent.all():
+        panel.write_right(0.5, f"median {np.nanmedian(confidence):.2f}")
+
+
+def draw_sensors(panel: Panel, results: Sequence[StageResult], channels: Sequence[str]) -> None:
+    """A strip a channel: the state that most seconds of each epoch had, and how much of the night was good."""
+    palette = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in QUALITY_COLOURS], dtype=np.uint8)
+    rows = {name: row for row, name in enumerate(channels)}
+    codes = np.full((len(rows), len(results)), MISSING)
+    good = np.zeros((len(rows), len(results)))
+    for column, result in enumerate(results):
+        for state in result.channels:
+            if state.name in rows and state.quality in QUALITY_NAMES:
+                codes[rows[state.name], column] = QUALITY_NAMES.index(state.quality)
+                good[rows[state.name], column] = state.ok_fraction
+    extent = (0.0, float(panel.edges_h[-1]), panel.bottom, panel.top)
+    panel.axes.imshow(palette[codes], extent=extent, aspect="auto", interpolation="nearest", origin="upper", zorder=1)
+    borders = np.linspace(panel.bottom, panel.top, len(rows) + 1)
+    panel.axes.hlines(borders, 0, panel.edges_h[-1], color="white", linewidth=3, zorder=1.5)
+    size = min(10.0, 120 / len(rows))
+    for name, row in rows.items():
+        height = 1 - (row + 0.5) / len(rows)
+        panel.write_left(height, name.replace("_", " ")[:14], size)
+        panel.write_right(height, f"{100 * good[row].mean():.0f} % ok", size)

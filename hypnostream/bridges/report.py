@@ -1,0 +1,57 @@
+"""The report folder: `epochs.parquet` while the night goes on, `hypnogram.png` and `summary.json` when it is over."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypnostream.bridges.atomic import write_atomically
+from hypnostream.bridges.picture import Night, draw_night
+from hypnostream.bridges.summary import Summary, encode_summary
+from hypnostream.bridges.tables import EpochTable, EpochTableHeader
+from hypnostream.errors import UserError
+
+
+class ReportFolder:
+    """A folder that takes the three files, and touches none but them.
+
+    An earlier report in it is replaced file by file, each only when its successor is whole; `summary.json` comes last,
+    so a folder is complete when its summary and its table name the same session. Where an earlier night must not be
+    lost, use `fresh`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder if need be. Raises UserError when that cannot be, or something else has one of the names."""
+        self.path = path
+        self.epochs_path = path / "epochs.parquet"
+        self.picture_path = path / "hypnogram.png"
+        self.summary_path = path / "summary.json"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UserError(f"{path} is a file: name a folder for the report") from None
+        except OSError as error:
+            raise UserError(f"{path} cannot be made: {error.strerror}; name another folder for the report") from error
+        for own in (self.epochs_path, self.picture_path, self.summary_path):
+            if own.exists() and not own.is_file():
+                raise UserError(f"{own} is not a file and would have to be replaced: name another folder")
+
+    @classmethod
+    def fresh(cls, parent: Path, name: str) -> "ReportFolder":
+        """A folder in `parent` that no report has used: `name`, or `name-2`, `name-3` and so on if it is taken."""
+        number = 1
+        while True:
+            path = parent / (name if number == 1 else f"{name}-{number}")
+            if not path.exists():
+                return cls(path)
+            number += 1
+
+    def epoch_table(self, header: EpochTableHeader, channels: Sequence[str]) -> EpochTable:
+        """The table of this folder; use it in a `with`."""
+        return EpochTable(self.epochs_path, header, channels)
+
+    def write_picture(self, night: Night) -> None:
+        """Draw the night. Raises OSError when the file cannot be written."""
+        write_atomically(self.picture_path, draw_night(night))
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write the numbers, as the last of the three. Raises OSError when the file cannot be written."""
+        write_atomically(self.summary_path, encode_summary(summary))

@@ -1,0 +1,203 @@
+"""`epochs.parquet`: one row an epoch, for pandas, polars, R and DuckDB.
+
+A night has about a thousand rows, so the file is rewritten whole, atomically, at most every ten seconds: live that is
+with every epoch, in a replay at full speed once at the end, and whenever the process dies a readable file is left.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hypnostream import __version__
+from hypnostream.bridges.atomic import write_atomically
+from hypnostream.engine.results import ChannelState, StageResult
+from hypnostream.errors import UserError
+from hypnostream.stream.stages import EPOCH_S, STAGES
+
+if TYPE_CHECKING:
+    import pyarrow
+
+NOTICE = "not a medical device"
+REWRITE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochTableHeader:
+    """What the rows of one table share; kept as the file's key-value metadata under these names.
+
+    `model_hash` is the bundle's hash, `scoring_rule` the rules that the model was taught ("AASM"). `t0_utc` is the
+    wall time of the beginning of epoch 0, where it is known.
+    """
+
+    session_id: str
+    model_hash: str
+    scoring_rule: str
+    t0_utc: datetime | None = None
+    hypnostream_version: str = __version__
+    notice: str = NOTICE
+
+
+class EpochTable:
+    """The table while it grows. Not thread-safe.
+
+    `channels` are the names of the bundle's channels; each has the columns `quality_NAME`, `ok_fraction_NAME` and
+    `imputed_NAME`, null in an epoch whose result does not speak of it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: EpochTableHeader,
+        channels: Sequence[str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = path
+        self.header = header
+        self.channels = tuple(channels)
+        self._results: list[StageResult] = []
+        self._clock = clock
+        self._written_s = clock()
+
+    def append(self, result: StageResult) -> None:
+        """Add the final result of an epoch, and rewrite the file if that is due.
+
+        Raises:
+            ValueError: the result is provisional, its epoch is not after the last one, or it has a channel that the
+                table has no columns for.
+            OSError: the file could not be written; no row is lost, and a later call tries again.
+        """
+        if not result.final:
+            raise ValueError(f"epoch {result.epoch} is provisional: only final results are rows")
+        if self._results and result.epoch <= self._results[-1].epoch:
+            raise ValueError(f"epoch {result.epoch} came after epoch {self._results[-1].epoch}: rows go forward")
+        unknown = {state.name for state in result.channels} - set(self.channels)
+        if unknown:
+            raise ValueError(f"epoch {result.epoch} has channels that the table has not: {sorted(unknown)}")
+        self._results.append(result)
+        if self._clock() - self._written_s >= REWRITE_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write all rows so far."""
+        import pyarrow.parquet as parquet
+
+        self._written_s = self._clock()  # a full disk is not tried again with every epoch of a fast replay
+        content = BytesIO()
+        parquet.write_table(_to_table(self._results, self.channels, self.header), content)
+        write_atomically(self.path, content.getvalue())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Write what there is, also when an error ends the recording."""
+        self.write()
+
+
+def read_epochs(path: Path) -> tuple[EpochTableHeader, list[StageResult]]:
+    """The header and rows of an `epochs.parquet`; probabilities come back rounded to float32, `compute_s` as 0.
+
+    Raises:
+        UserError: the file cannot be read, is no Parquet, or lacks a column or a key.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        channels = tuple(
+            name.removeprefix("quality_") for name in file.schema_arrow.names if name.startswith("quality_")
+        )
+        wrong = set(map(str, _schema(channels))) ^ set(map(str, file.schema_arrow))
+        if wrong:
+            raise UserError(f"{path} is no epochs.parquet of Hypnostream: it differs at {', '.join(sorted(wrong))}")
+        rows = file.read().to_pylist()
+        keys = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
+        header = EpochTableHeader(
+            session_id=keys["session_id"],
+            model_hash=keys["model_hash"],
+            scoring_rule=keys["scoring_rule"],
+            t0_utc=datetime.fromisoformat(keys["t0_utc"]) if "t0_utc" in keys else None,
+            hypnostream_version=keys["hypnostream_version"],
+            notice=keys["notice"],
+        )
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as a Parquet file: {reason}") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is no epochs.parquet of Hypnostream: its metadata lacks or garbles {error}") from error
+    return header, [_to_result(row, channels) for row in rows]
+
+
+def _schema(channels: Sequence[str]) -> "pyarrow.Schema":
+    import pyarrow as pa
+
+    fields: list[pa.Field[Any]] = [
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("t_start_s", pa.float64(), nullable=False),
+        pa.field("stage", pa.string()),
+        pa.field("absent_reason", pa.string()),
+        *(pa.field(f"p_{stage.lower()}", pa.float32(), nullable=False) for stage in STAGES),
+        pa.field("confidence", pa.float32(), nullable=False),
+    ]
+    for name in channels:
+        fields += [
+            pa.field(f"quality_{name}", pa.string()),
+            pa.field(f"ok_fraction_{name}", pa.float32()),
+            pa.field(f"imputed_{name}", pa.bool_()),
+        ]
+    return pa.schema(fields)
+
+
+def _to_table(results: Sequence[StageResult], channels: Sequence[str], header: EpochTableHeader) -> "pyarrow.Table":
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {
+        "epoch": [result.epoch for result in results],
+        "t_start_s": [result.t_start_s for result in results],
+        "stage": [result.stage for result in results],
+        "absent_reason": [result.absent_reason for result in results],
+        **{f"p_{stage.lower()}": [result.probability(stage) for result in results] for stage in STAGES},
+        "confidence": [result.confidence for result in results],
+    }
+    by_name = [{state.name: state for state in result.channels} for result in results]
+    for name in channels:
+        states = [each.get(name) for each in by_name]
+        columns[f"quality_{name}"] = [state and state.quality for state in states]
+        columns[f"ok_fraction_{name}"] = [state and state.ok_fraction for state in states]
+        columns[f"imputed_{name}"] = [state and state.imputed for state in states]
+    metadata = {
+        "session_id": header.session_id,
+        "model_hash": header.model_hash,
+        "scoring_rule": header.scoring_rule,
+        "hypnostream_version": header.hypnostream_version,
+        "notice": header.notice,
+    }
+    if header.t0_utc is not None:
+        metadata["t0_utc"] = header.t0_utc.isoformat()
+    return pa.table(columns, schema=_schema(channels).with_metadata(metadata))
+
+
+def _to_result(row: dict[str, Any], channels: Sequence[str]) -> StageResult:
+    states = (
+        ChannelState(name, row[f"quality_{name}"], row[f"ok_fraction_{name}"], row[f"imputed_{name}"])
+        for name in channels
+        if row[f"quality_{name}"] is not None
+    )
+    p_w, p_n1, p_n2, p_n3, p_r = (row[f"p_{stage.lower()}"] for stage in STAGES)
+    return StageResult(
+        epoch=row["epoch"],
+        t_start_s=row["t_start_s"],
+        final=True,
+        seconds=EPOCH_S,
+        stage=row["stage"],
+        absent_reason=row["absent_reason"],
+        probabilities=(p_w, p_n1, p_n2, p_n3, p_r),
+        channels=tuple(states),
+    )
