@@ -58,8 +58,9 @@ class Stager(nn.Module):
         self.tokens = SpectralTokens(config.wavelet, config.bands, config.min_valid_s)
         self.register_buffer("shape_mean", torch.zeros(C, SHAPE))
         self.register_buffer("shape_std", torch.ones(C, SHAPE))
-        self.running_level = RunningLevel(C, LEVEL, config.level_memory)
-        self.embed_weight = nn.Parameter(torch.randn(C, SHAPE + LEVEL, D) / (SHAPE + LEVEL) ** 0.5)
+        self.running_level = RunningLevel(C, LEVEL + SHAPE, config.level_memory)
+        width = SHAPE + LEVEL + SHAPE
+        self.embed_weight = nn.Parameter(torch.randn(C, width, D) / width**0.5)
         self.embed_bias = nn.Parameter(torch.zeros(C, D))
         self.token = nn.Sequential(nn.LayerNorm(D), nn.GELU(), nn.Linear(D, D))
         # What a channel says by its absence, and by how long it has been absent.
@@ -83,10 +84,12 @@ class Stager(nn.Module):
         assert isinstance(mixer, Mamba2)
         return mixer
 
-    def fuse(self, shape: Tensor, level: Tensor, mask: Tensor, age_s: Tensor) -> Tensor:
-        """`shape` (..., C, 19), centred `level` (..., C, 7), `mask` and `age_s` (..., C) -> (..., D)."""
-        x = ((shape - self.shape_mean) / self.shape_std).clamp(-6, 6)
-        x = torch.cat([x, level.clamp(-5, 5)], dim=-1) * mask.unsqueeze(-1)  # (..., C, 26)
+    def fuse(self, shape: Tensor, centred: Tensor, mask: Tensor, age_s: Tensor) -> Tensor:
+        """`shape` (..., C, 19), `centred` levels and shapes (..., C, 26), `mask` and `age_s` (..., C) -> (..., D)."""
+        absolute = ((shape - self.shape_mean) / self.shape_std).clamp(-6, 6)
+        level = centred[..., :LEVEL].clamp(-5, 5)
+        relative = (centred[..., LEVEL:] / self.shape_std).clamp(-6, 6)
+        x = torch.cat([absolute, level, relative], dim=-1) * mask.unsqueeze(-1)  # (..., C, 45)
         x = (x.unsqueeze(-2) @ self.embed_weight).squeeze(-2) + self.embed_bias  # (..., C, D)
         x = self.token(x) * mask.unsqueeze(-1)
         mean = x.sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1.0)  # (..., D)
@@ -100,8 +103,8 @@ class Stager(nn.Module):
     ) -> tuple[Tensor, StagerState]:
         """A stretch of epochs from features, (B, L, C, ...) each -> logits (B, L, 5) and the state after it."""
         state = self.initial_state(shape.shape[0]) if state is None else state
-        level, level_state = self.running_level(level, mask, state.level)
-        x = self.fuse(shape, level, mask, age_s)  # (B, L, D)
+        centred, level_state = self.running_level(torch.cat([level, shape], dim=-1), mask, state.level)
+        x = self.fuse(shape, centred, mask, age_s)  # (B, L, D)
         layers = []
         for index, norm in enumerate(self.norms):
             y, after = self._mixer(index)(norm(x), state.layers[index])
@@ -114,8 +117,8 @@ class Stager(nn.Module):
     ) -> tuple[Tensor, StagerState]:
         """One epoch from signals: (B, C, 3000), (B, C, 30), (B, C) -> probabilities (B, 5) and the next state."""
         shape, level, mask = self.tokens(signal_uv, valid)
-        level, level_state = self.running_level.step(level, mask, state.level)
-        x = self.fuse(shape, level, mask, age_s)
+        centred, level_state = self.running_level.step(torch.cat([level, shape], dim=-1), mask, state.level)
+        x = self.fuse(shape, centred, mask, age_s)
         layers = []
         for index, norm in enumerate(self.norms):
             y, after = self._mixer(index).step(norm(x), state.layers[index])

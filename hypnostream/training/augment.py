@@ -23,6 +23,7 @@ class AugmentSettings:
     burst: float = 0.3
     late_start: float = 0.5
     late_start_epochs: int = 600
+    amplifier_share: float = 1.0
     offset: float = 0.15
     tilt: float = 0.15
     entropy_offset: float = 0.05
@@ -85,6 +86,8 @@ def other_amplifier(shape: Tensor, std: Tensor, settings: AugmentSettings, gener
     # A channel with four bands keeps zeros where the fifth would be.
     bands = torch.where((bands[..., 4:].abs().amax((1, 3), keepdim=True) == 0), four, five)
     moved = torch.cat([energy, entropy, stft, bands], -1)
+    other = torch.rand(batch, 1, channels, 1, generator=generator) < settings.amplifier_share
+    moved = torch.where(other, moved, shape)
     moved = moved + normal(*shape.shape) * settings.noise * std
     return moved * (shape != 0)
 

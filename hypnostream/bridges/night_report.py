@@ -1,0 +1,113 @@
+"""From what a run said to the report folder: the table as it grows, the picture and the summary at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.bridges.report import ReportFolder
+from hypnostream.bridges.run import Outcome
+from hypnostream.bridges.summary import (
+    InputFile,
+    ModelSummary,
+    Summary,
+    count_epochs,
+    describe_channels,
+    installed_versions,
+)
+from hypnostream.bridges.tables import EpochTable, EpochTableHeader
+from hypnostream.engine.agreement import Agreement, agreement
+from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.results import StageResult
+from hypnostream.engine.sleep_statistics import SleepStatistics, sleep_statistics
+from hypnostream.stream.channels import Montage
+from hypnostream.stream.source import StreamInfo
+from hypnostream.stream.stages import stage_codes
+
+
+class TableSink:
+    """Final results as rows of a growing table."""
+
+    def __init__(self, table: EpochTable) -> None:
+        self.table = table
+
+    def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """Keep a final result."""
+        if result.final:
+            self.table.append(result)
+
+    def heartbeat(self, now_s: float) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class NightReport:
+    """Everything that a report needs beside the run's outcome."""
+
+    folder: ReportFolder
+    bundle: Bundle
+    backend: str
+    session_id: str
+    title: str
+    montage: Montage
+    streams: Sequence[StreamInfo]
+    start_utc: datetime | None = None
+    input: InputFile | None = None
+    reference: NDArray[np.int8] | None = None
+
+    def table(self) -> EpochTable:
+        """The table of this night; use it in a `with`."""
+        rule = self.bundle.content.scoring_rule
+        header = EpochTableHeader(self.session_id, self.bundle.hash, rule, self.start_utc)
+        return self.folder.epoch_table(header, [spec.name for spec in self.bundle.channels])
+
+    def write(self, outcome: Outcome, warnings: Sequence[str], timings: dict[str, float]) -> Summary:
+        """Draw the picture, write the summary, return it."""
+        from hypnostream.bridges.picture import Night
+
+        codes = stage_codes(result.stage for result in outcome.final)
+        statistics: SleepStatistics = sleep_statistics(codes)
+        agreed: Agreement | None = None if self.reference is None else agreement(self.reference, codes)
+        content = self.bundle.content
+        self.folder.write_picture(
+            Night(
+                title=self.title,
+                results=outcome.final,
+                channels=[spec.name for spec in self.bundle.channels],
+                statistics=statistics,
+                model_name=content.name,
+                model_hash=self.bundle.hash,
+                start_utc=self.start_utc,
+                reference=self.reference,
+                agreement=agreed,
+            )
+        )
+        summary = Summary(
+            versions=installed_versions(),
+            session_id=self.session_id,
+            input=self.input,
+            start_utc=self.start_utc,
+            channels=describe_channels(self.montage, self.streams, outcome.final),
+            notes=list(self.montage.notes),
+            epochs=count_epochs(outcome.final),
+            sleep=statistics,
+            model=ModelSummary(
+                name=f"{content.name} {content.version}",
+                hash=self.bundle.hash,
+                backend=self.backend,
+                scoring_rule=content.scoring_rule,
+            ),
+            timings={name: round(value, 4) for name, value in timings.items()},
+            warnings=list(warnings),
+            agreement=agreed,
+        )
+        self.folder.write_summary(summary)
+        return summary
+
+
+def report_folder(out: Path | None, stem: str) -> ReportFolder:
+    """The folder that was asked for, or a new one named after the recording."""
+    return ReportFolder(out) if out is not None else ReportFolder.fresh(Path(), f"{stem}-report")

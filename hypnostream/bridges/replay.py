@@ -1,0 +1,125 @@
+"""A recorded night through the same path as live, and its report."""
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypnostream.bridges.edf import EdfSource
+from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
+from hypnostream.bridges.publisher import Publisher
+from hypnostream.bridges.run import Outcome, Sink, run
+from hypnostream.bridges.summary import Summary, describe_file
+from hypnostream.config import BedConfig
+from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.bed import Bed
+from hypnostream.engine.bundle import Bundle, load_bundle
+from hypnostream.engine.session import Session
+from hypnostream.errors import UserError
+from hypnostream.stream.channels import Montage
+from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
+from hypnostream.stream.grid import epoch_count
+from hypnostream.stream.montage import resolve
+from hypnostream.stream.source import Source
+
+FULL_SPEED_CHUNK_S = 60.0
+PACED_CHUNK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What a replay is asked for. `speed` None is as fast as it goes; `publish` an address, or None for silence."""
+
+    out: Path | None = None
+    config: BedConfig = BedConfig()
+    speed: float | None = None
+    reference: Path | None = None
+    publish: str | None = None
+
+
+def bundle_of(config: BedConfig) -> Bundle:
+    """The bundle that a bed's configuration names, or the shipped one."""
+    return load_bundle(None if config.model.bundle is None else Path(config.model.bundle))
+
+
+def montage_of(source: Source, bundle: Bundle, config: BedConfig) -> Montage:
+    """Resolve the bundle's channels. Raises UserError when nothing at all serves."""
+    montage = resolve(source.streams, bundle.channels, config.channels)
+    if not montage.derivations:
+        labels = [channel.label for info in source.streams for channel in info.channels]
+        shown = ", ".join(repr(label) for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
+        wanted = ", ".join(spec.name for spec in bundle.channels)
+        raise UserError(
+            f"no channel serves this model ({wanted}); found {shown}. "
+            f'Name one in the configuration, for example [channels] {bundle.channels[0].name} = "LABEL".'
+        )
+    return montage
+
+
+def replay(path: Path, options: ReplayOptions, progress: Sink | None = None) -> tuple[Summary, Path]:
+    """Stage a recording and write its report. Returns the summary and the folder."""
+    started = time.perf_counter()
+    chunk_s = FULL_SPEED_CHUNK_S if options.speed is None else min(FULL_SPEED_CHUNK_S, PACED_CHUNK_S * options.speed)
+    source = EdfSource(path, chunk_s=chunk_s)
+    try:
+        bundle = bundle_of(options.config)
+        montage = montage_of(source, bundle, options.config)
+        backend = OnnxBackend(bundle)
+        reference, notes = None, list[str]()
+        if options.reference is not None:
+            from hypnostream.bridges.references import read_reference
+
+            read = read_reference(
+                options.reference, epochs=epoch_count(source.duration_s), recording_start_utc=source.start_utc
+            )
+            reference, notes = read.stages, list(read.notes)
+        report = NightReport(
+            folder=report_folder(options.out, path.stem),
+            bundle=bundle,
+            backend=backend.name,
+            session_id=secrets.token_hex(8),
+            title=path.name,
+            montage=montage,
+            streams=source.streams,
+            start_utc=source.start_utc,
+            input=describe_file(path),
+            reference=reference,
+        )
+        opened_s = time.perf_counter() - started
+        session = Session(bundle, backend, t0_s=source.start_s)
+        provisional = options.config.model.provisional and options.speed is not None
+        bed = Bed(source.streams, montage, session, options.config.grid.lateness_s, provisional)
+        clock: Clock = VirtualClock() if options.speed is None else RealTimeClock(options.speed)
+        outcome = _run(source, bed, clock, report, options, progress)
+        drawing = time.perf_counter()
+        warnings = [*source.warnings, *notes]
+        timings = {"opening_s": opened_s, **outcome.timings()}
+        summary = report.write(outcome, warnings, timings | {"total_before_drawing_s": drawing - started})
+        return summary, report.folder.path
+    finally:
+        source.close()
+
+
+def _run(
+    source: Source, bed: Bed, clock: Clock, report: NightReport, options: ReplayOptions, progress: Sink | None
+) -> Outcome:
+    sinks: list[Sink] = [] if progress is None else [progress]
+    with report.table() as table:
+        sinks.append(TableSink(table))
+        if options.publish is None:
+            return run(source, bed, clock, sinks, replay=True)
+        with publisher_of(report, options.publish, options.config.publish.insecure) as publisher:
+            return run(source, bed, clock, [publisher, *sinks], replay=True)
+
+
+def publisher_of(report: NightReport, address: str, insecure: bool) -> Publisher:
+    """A publisher that speaks for this session."""
+    return Publisher(
+        address,
+        model_hash=report.bundle.hash,
+        backend=report.backend,
+        scoring_rule=report.bundle.content.scoring_rule,
+        session_id=report.session_id,
+        utc_offset_s=None if report.start_utc is None else report.start_utc.timestamp(),
+        insecure=insecure,
+    )

@@ -1,0 +1,116 @@
+"""The loop that drives a bed: read, wait, push, say. Live and replay are this same loop with another clock and source."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hypnostream.engine.bed import Bed
+from hypnostream.engine.results import StageResult
+from hypnostream.stream.clock import Clock, VirtualClock
+from hypnostream.stream.source import Chunk, Source, StreamInfo
+
+READ_S = 0.2  # how long one read may wait, in seconds of the session
+HEARTBEAT_S = 1.0
+
+
+class Sink(Protocol):
+    """Where results go: the publisher, the table, a progress bar."""
+
+    def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """A result, said at stream time `now_s`, `latency_s` on the wall after the last sample that it waited for."""
+        ...
+
+    def heartbeat(self, now_s: float) -> None:
+        """A second of the session's clock has passed."""
+        ...
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run said and what it took. `final` holds the final results, in order."""
+
+    final: list[StageResult] = field(default_factory=list)
+    provisional: int = 0
+    end_s: float = 0.0
+    read_s: float = 0.0
+    bed_s: float = 0.0
+    wall_s: float = 0.0
+    model_s: float = 0.0
+
+    def timings(self) -> dict[str, float]:
+        """Seconds by name, for the summary."""
+        return {
+            "wall_s": self.wall_s,
+            "reading_s": self.read_s,
+            "processing_s": self.bed_s,
+            "of_which_model_s": self.model_s,
+        }
+
+
+def chunks_end_s(chunks: Sequence[Chunk], streams: Sequence[StreamInfo]) -> float:
+    """Stream time up to which the fastest of these chunks reach."""
+    rates = {info.stream_id: info.rate_hz for info in streams}
+    ends = []
+    for chunk in chunks:
+        rate = rates.get(chunk.stream_id, 0.0)
+        if len(chunk.timestamps):
+            ends.append(float(chunk.timestamps[-1]) + (1.0 / rate if rate > 0 else 0.0))
+    return max(ends, default=0.0)
+
+
+def run(
+    source: Source,
+    bed: Bed,
+    clock: Clock,
+    sinks: Sequence[Sink],
+    first: Sequence[Chunk] = (),
+    stop: Callable[[], bool] = lambda: False,
+    replay: bool = False,
+) -> Outcome:
+    """Drive `bed` from `source` until it is exhausted or `stop` says so; close what is open; say how it went.
+
+    `first` are chunks that were read already (a live session learns its t0 from them). A `replay` waits for the
+    clock to reach the end of what was read before it is processed, as it would have arrived in life.
+    """
+    outcome, started = Outcome(end_s=bed.session.t0_s), time.perf_counter()
+    next_beat_s = clock.now() + HEARTBEAT_S
+    pending = list(first)
+    while (pending or not source.exhausted) and not stop():
+        at = time.perf_counter()
+        chunks, pending = (pending, []) if pending else (source.read(clock.wall_s(READ_S)), [])
+        outcome.read_s += time.perf_counter() - at
+        end_s = chunks_end_s(chunks, source.streams)
+        if replay and chunks:
+            clock.wait_until(end_s)
+        arrived = time.perf_counter()
+        outcome.end_s = max(outcome.end_s, end_s)
+        results = bed.push(chunks) + bed.advance(clock.now())
+        outcome.bed_s += time.perf_counter() - arrived
+        _say(results, sinks, clock, arrived, outcome)
+        while (now_s := clock.now()) >= next_beat_s:
+            for sink in sinks:
+                sink.heartbeat(now_s)
+            # As fast as it goes, hours pass between two reads: one sign of life is enough for them.
+            next_beat_s = now_s + HEARTBEAT_S if isinstance(clock, VirtualClock) else next_beat_s + HEARTBEAT_S
+    arrived = time.perf_counter()
+    end_s = source.start_s + source.duration_s if replay and source.duration_s is not None else outcome.end_s
+    outcome.end_s = max(outcome.end_s, end_s) if not stop() else outcome.end_s
+    results = bed.finish(outcome.end_s) if outcome.end_s > bed.session.t0_s else []
+    outcome.bed_s += time.perf_counter() - arrived
+    _say(results, sinks, clock, arrived, outcome)
+    outcome.wall_s = time.perf_counter() - started
+    return outcome
+
+
+def _say(
+    results: Sequence[StageResult], sinks: Sequence[Sink], clock: Clock, arrived: float, outcome: Outcome
+) -> None:
+    for result in results:
+        outcome.model_s += result.compute_s
+        if result.final:
+            outcome.final.append(result)
+        else:
+            outcome.provisional += 1
+        for sink in sinks:
+            sink.publish(result, clock.now(), time.perf_counter() - arrived)

@@ -1,0 +1,213 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hypnostream import __version__
+from hypnostream.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Sleep stages from live or recorded polysomnography, second by second. Not a medical device.",
+)
+train = typer.Typer(no_args_is_help=True, help="Make weights and bundles (needs the 'train' extra).")
+app.add_typer(train, name="train")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Config = Annotated[Path | None, typer.Option(help="A bed's TOML file.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hypnostream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None:
+    pass
+
+
+def _speed(text: str) -> float | None:
+    """"max" -> None, "realtime" -> 1.0, a positive number -> itself."""
+    if text == "max":
+        return None
+    try:
+        speed = 1.0 if text == "realtime" else float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < 1e6:
+        raise UserError(f"--speed {text} is neither max, realtime nor a positive number such as 60")
+    return speed
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="An EDF or EDF+ recording.")],
+    out: Annotated[Path | None, typer.Option(help="The report's folder (default: a new one beside you).")] = None,
+    config: Config = None,
+    speed: Annotated[str, typer.Option(help="max, realtime, or so many times real time.")] = "max",
+    reference: Annotated[Path | None, typer.Option(help="A hypnogram to compare with: EDF+, NSRR XML or CSV.")] = None,
+    publish: Annotated[str | None, typer.Option(help="Publish on this ZeroMQ address while it runs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Stage a recorded night through the same path as live, and write its report."""
+    from hypnostream.bridges.replay import ReplayOptions
+    from hypnostream.bridges.replay import replay as replay_night
+    from hypnostream.config import BedConfig, load_config
+
+    options = ReplayOptions(
+        out=out,
+        config=BedConfig() if config is None else load_config(config),
+        speed=_speed(speed),
+        reference=reference,
+        publish=publish,
+    )
+    from hypnostream.bridges.terminal import progress_bar
+
+    with progress_bar(file.name, file) as progress:
+        summary, folder = replay_night(file, options, progress)
+    if as_json:
+        from hypnostream.bridges.summary import encode_summary
+
+        typer.echo(encode_summary(summary).decode())
+    else:
+        from hypnostream.bridges.terminal import summary_lines
+
+        for line in summary_lines(summary, folder):
+            typer.echo(line)
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option(help="A bed's TOML file.")],
+    out: Annotated[Path | None, typer.Option(help="The report's folder (default: a new one beside you).")] = None,
+) -> None:
+    """Stage live from LSL until stopped; Ctrl-C and SIGTERM close cleanly."""
+    from hypnostream.bridges.live import run_live
+    from hypnostream.bridges.terminal import summary_lines
+    from hypnostream.config import load_config
+
+    summary, folder = run_live(load_config(config), out, announce=lambda line: typer.echo(line, err=True))
+    for line in summary_lines(summary, folder):
+        typer.echo(line)
+
+
+@app.command()
+def watch(
+    address: Annotated[str, typer.Argument(help="Where a session publishes.")] = "tcp://127.0.0.1:5556",
+    as_json: Json = False,
+) -> None:
+    """Subscribe to a session and show its hypnogram and sensors as they come."""
+    from rich.console import Console
+
+    from hypnostream.bridges.watch import watch as watch_session
+
+    watch_session(address, Console(), json_lines=as_json)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path | None, typer.Argument(help="A recording to look at.")] = None,
+    lsl: Annotated[bool, typer.Option("--lsl", help="Look at the LSL streams that are there now.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Say which channel is taken for what, from which label, unit and rate, and why; what is ambiguous or missing."""
+    from hypnostream.bridges.inspect import inspect as inspect_source
+    from hypnostream.bridges.inspect import to_builtins, to_text
+    from hypnostream.bridges.replay import bundle_of
+    from hypnostream.config import BedConfig, load_config
+    from hypnostream.stream.source import Source
+
+    if (file is None) is not lsl:
+        raise UserError("inspect needs either a FILE or --lsl")
+    bed = BedConfig() if config is None else load_config(config)
+    source: Source
+    if file is not None:
+        from hypnostream.bridges.edf import EdfSource
+
+        source = EdfSource(file)
+    else:
+        from hypnostream.bridges.live import open_lsl
+
+        source = open_lsl(bed.lsl)
+    try:
+        inspection = inspect_source(source, bundle_of(bed).channels, bed.channels)
+        warnings = list(source.warnings)
+    finally:
+        source.close()
+    if as_json:
+        typer.echo(json.dumps({**to_builtins(inspection), "warnings": warnings}, indent=2, ensure_ascii=False))
+    else:
+        from hypnostream.bridges.terminal import width
+
+        typer.echo(to_text(inspection, width=width()))
+        for warning in warnings:
+            typer.echo(f"warning: {warning}", err=True)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("demo-report"),
+    speed: Annotated[float, typer.Option(min=1, max=2000, help="So many times faster than life.")] = 600.0,
+    hours: Annotated[float, typer.Option(min=0.1, max=12, help="How long a night to simulate.")] = 8.0,
+    seed: Annotated[int, typer.Option(help="Which sleeper.")] = 1,
+) -> None:
+    """A simulated bedside monitor streams a night over LSL; stage it, publish it, watch it, report it."""
+    from hypnostream.bridges.demo import run_demo
+
+    run_demo(out, speed, hours, seed)
+
+
+@app.command()
+def bench(as_json: Json = False) -> None:
+    """Time one epoch, one provisional second and an 8 h replay on this machine."""
+    from hypnostream.bridges.bench import bench_here
+
+    report = bench_here()
+    typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(f"{k:>34}  {v}" for k, v in report.items()))
+
+
+@train.command("ingest")
+def train_ingest(
+    data: Annotated[Path, typer.Argument(help="The folder that holds the sets.")],
+    out: Annotated[Path, typer.Argument(help="Where the Parquet nights go.")],
+) -> None:
+    """Turn sets of recordings into nights to train on, one Parquet file each."""
+    from hypnostream.training.commands import ingest_command
+
+    ingest_command(data, out)
+
+
+@train.command("stager")
+def train_stager(
+    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    out: Annotated[Path, typer.Option(help="Where the run and its bundle go.")] = Path("runs/stager"),
+    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
+) -> None:
+    """Train the shipped bundle again from nothing: ingest, fit, export, parity report."""
+    from hypnostream.training.commands import stager_command
+
+    stager_command(data, out, recipe)
+
+
+@train.command("crossvalidate")
+def train_crossvalidate(
+    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/crossvalidation"),
+    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
+) -> None:
+    """Train with each fold of subjects held out in turn, and write the table of how well each did."""
+    from hypnostream.training.commands import crossvalidate_command
+
+    crossvalidate_command(data, out, recipe, workers)

@@ -1,0 +1,71 @@
+"""One TOML file describes one bed. Everything has a default; an unknown key is an error, never ignored."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from hypnostream.errors import UserError
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class LslSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where live signals come from. `predicates` are LSL queries, one a stream ("type='EEG'"); none: all that is found.
+
+    `session_id` keeps one laboratory's streams from another's, `timeout_s` is how long to look for them.
+    """
+
+    predicates: tuple[str, ...] = ()
+    session_id: str | None = None
+    resolve_scope: str | None = None
+    timeout_s: Positive = 10.0
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`bundle` is a directory; none: the one that ships. `provisional`: a stage each second, beside the final ones."""
+
+    bundle: str | None = None
+    provisional: bool = True
+
+
+class PublishSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ZeroMQ address. Loopback, unless `insecure` is said."""
+
+    address: str = "tcp://127.0.0.1:5556"
+    insecure: bool = False
+
+
+class GridSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long an epoch waits for a late stream, in seconds of the session's clock."""
+
+    lateness_s: Positive = 2.0
+
+
+class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One bed. `channels` names, for a slot of the model, the derivation or label to take ("eeg_frontal" = "F4-M1")."""
+
+    name: str = "bed"
+    lsl: LslSettings = LslSettings()
+    model: ModelSettings = ModelSettings()
+    publish: PublishSettings = PublishSettings()
+    grid: GridSettings = GridSettings()
+    channels: dict[str, str] = {}
+    report: str | None = None
+
+
+def load_config(path: Path) -> BedConfig:
+    """Read a bed's file. Raises UserError naming the file, the key and what it should be."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"config {path} cannot be read: {error.strerror}. Name a TOML file.") from error
+    try:
+        return msgspec.convert(tomllib.loads(raw.decode("utf-8")), BedConfig)
+    except UnicodeDecodeError as error:
+        raise UserError(f"config {path} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"config {path} is not TOML: {error}.") from error
+    except msgspec.ValidationError as error:
+        raise UserError(f"config {path}: {error}. See docs/configuration.md for the keys.") from error
