@@ -282,6 +282,19 @@ def test_channels_of_different_references_are_not_subtracted() -> None:
     assert had("C4-Ref|M1-Avg", [FRONTAL]) == {"eeg_frontal": "C4-Ref"}
 
 
+def test_a_site_against_a_common_reference_comes_before_a_near_site_against_another() -> None:
+    assert had("C4-Ref|F8-Cz", [FRONTAL]) == {"eeg_frontal": "C4-Ref"}
+
+
+def test_an_eye_against_a_site_is_no_eeg() -> None:
+    assert had("F8-E1", [FRONTAL]) == {}
+
+
+def test_a_derived_channel_at_full_rate_comes_before_a_recorded_one_that_is_too_slow() -> None:
+    streams = [stream("C4-M1", 60.0), stream("C4|M1", 256.0)]
+    assert recipes(resolve(streams, [FRONTAL]), streams) == {"eeg_frontal": "C4 - M1"}
+
+
 def test_channels_of_two_streams_are_not_subtracted() -> None:
     streams = [stream("C4", 200.0), stream("M1", 256.0)]
     montage = resolve(streams, [FRONTAL])
