@@ -153,8 +153,7 @@ class _Inlet:
         # How large the buffer must be stands in the full description, which only an inlet can ask for.
         self.description: Description = read_description(pylsl.StreamInlet(info, 1).info(_OPEN_TIMEOUT_S), stream_id)
         rate_hz = self.description.stream.rate_hz
-        seconds = buffer_s(self.description.speed, self.description.duration_s)
-        # Of an irregular stream liblsl counts the buffer in hundreds of samples; it may well send 100 a second.
+        seconds = buffer_s(self.description.speed, self.description.duration_s, rate_hz)
         self._inlet = pylsl.StreamInlet(info, max_buflen=seconds, recover=True, processing_flags=pylsl.proc_none)
         self._inlet.open_stream(_OPEN_TIMEOUT_S)
         self._most = max(1, ceil(_IN_STEP_S * rate_hz)) if rate_hz else 1024

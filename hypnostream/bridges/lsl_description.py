@@ -19,7 +19,8 @@ from hypnostream.stream.source import ChannelInfo, Source, StreamInfo
 
 _LSL_TYPES: Final = {"eeg": "EEG", "eog": "EOG", "emg": "EMG", "ecg": "ECG", "resp": "Respiration", "spo2": "SpO2"}
 _MAX_CHANNELS, _MAX_RATE_HZ, _MAX_TEXT = 4096, 1e6, 200
-_LEAST_BUFFER_S, _SLACK_WALL_S = 360.0, 20.0
+_LEAST_BUFFER_S, _SLACK_WALL_S, _LONGEST_BUFFER_S = 360.0, 20.0, 12 * 3600.0
+_MAX_BUFFER_SAMPLES = 16_000_000  # liblsl sets aside 16 bytes for each, at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,16 @@ class Description:
     problems: tuple[str, ...]
 
 
-def buffer_s(speed: float, duration_s: float | None) -> int:
+def buffer_s(speed: float, duration_s: float | None, rate_hz: float) -> int:
     """Seconds of stream time that either end of an LSL stream must be able to hold so that nothing is lost.
 
     A full LSL buffer drops its oldest samples without a word. So it holds twenty seconds on the wall at the sender's
-    speed, six minutes at least; a sender as fast as it goes may be a whole recording ahead of its reader.
+    speed, six minutes at least; a sender as fast as it goes may be a whole recording ahead of its reader. Where
+    `rate_hz` is 0.0 liblsl counts in hundreds of samples instead of seconds, which these are good for as well.
     """
-    longest = math.inf if duration_s is None else duration_s + 60
-    return math.ceil(max(_LEAST_BUFFER_S, min(_SLACK_WALL_S * speed, longest, 7 * 86400)))
+    longest_s = _LONGEST_BUFFER_S if duration_s is None else min(duration_s + 60, _LONGEST_BUFFER_S)
+    wanted_s = max(_LEAST_BUFFER_S, min(_SLACK_WALL_S * speed, longest_s))
+    return max(1, math.ceil(min(wanted_s, _MAX_BUFFER_SAMPLES / (rate_hz or 100.0))))
 
 
 def describe(stream: StreamInfo, source: Source, speed: float, prefix: str) -> pylsl.StreamInfo:

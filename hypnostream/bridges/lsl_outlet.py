@@ -28,9 +28,10 @@ class LslOutlets:
     def __init__(self, source: Source, speed: float = 1.0, prefix: str = "") -> None:
         self._source = source
         self._speed = speed
-        held_s = buffer_s(speed, source.duration_s)
         self._outlets = {
-            stream.stream_id: pylsl.StreamOutlet(describe(stream, source, speed, prefix), 0, held_s)
+            stream.stream_id: pylsl.StreamOutlet(
+                describe(stream, source, speed, prefix), 0, buffer_s(speed, source.duration_s, stream.rate_hz)
+            )
             for stream in source.streams
         }
 
