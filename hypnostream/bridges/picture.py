@@ -96,7 +96,7 @@ def _draw_panels(figure: "Figure", night: Night) -> None:
     panel, top = {}, float(TOP_PX)
     for name, share in shares.items():
         panel[name] = panels.Panel(axes, edges_h, top - unit * share, top)
-        if name != "differs":
+        if name not in ("differs", "sensors"):  # these two name their rows
             panel[name].write_name(name)
         top -= unit * share + GAP_PX
 

@@ -85,7 +85,7 @@ def draw_time(axes: "Axes", end_h: float, start_utc: datetime | None, bottom: fl
     axes.vlines(positions_h, bottom, top, color=GRID, linewidth=0.8, zorder=0)
     for position_h, label in zip(positions_h, labels, strict=True):
         axes.text(position_h, bottom - 16, label, ha="center", va="center", color=INK)
-    name = "hours since the start" if start_utc is None else "clock time of the recording"
+    name = "hours and minutes since the start" if start_utc is None else "clock time of the recording"
     axes.text(end_h / 2, bottom - 37, name, ha="center", va="center", color=PALE)
 
 
@@ -94,7 +94,8 @@ def time_ticks(end_h: float, start_utc: datetime | None) -> tuple[list[float], l
     step_min = next((step for step in TICK_STEPS_MIN if end_h * 60 / step <= 12), -(-end_h // 288) * 1440)
     if start_utc is None:
         positions_h = np.arange(0, end_h + 1e-9, step_min / 60)
-        return positions_h.tolist(), [f"{hours:.{0 if step_min >= 60 else 2}f}" for hours in positions_h]
+        minutes = [round(hours * 60) for hours in positions_h]
+        return positions_h.tolist(), [f"{minute // 60}:{minute % 60:02d}" for minute in minutes]
     midnight = start_utc.replace(hour=0, minute=0, second=0, microsecond=0)
     first_min = -(start_utc - midnight).total_seconds() / 60 % step_min
     positions_h = np.arange(first_min / 60, end_h + 1e-9, step_min / 60)
@@ -171,8 +172,8 @@ def draw_sensors(panel: Panel, results: Sequence[StageResult], channels: Sequenc
     panel.axes.imshow(palette[codes], extent=extent, aspect="auto", interpolation="nearest", origin="upper", zorder=1)
     borders = np.linspace(panel.bottom, panel.top, len(rows) + 1)
     panel.axes.hlines(borders, 0, panel.edges_h[-1], color="white", linewidth=3, zorder=1.5)
-    size = min(10.0, 120 / len(rows))
+    size = max(6.0, min(10.0, 120 / len(rows), 150 / max(map(len, rows))))
     for name, row in rows.items():
         height = 1 - (row + 0.5) / len(rows)
-        panel.write_left(height, name.replace("_", " ")[:14], size)
+        panel.write_left(height, name.replace("_", " ")[:25], size)
         panel.write_right(height, f"{100 * good[row].mean():.0f} % ok", size)

@@ -136,7 +136,9 @@ def test_the_axis_keeps_to_the_clock_when_it_is_put_forward() -> None:
     assert [label for label in labels if label in ("01:00", "02:00", "03:00")] == ["01:00", "03:00"]
 
 
-@pytest.mark.parametrize(("hours", "first", "last"), [(8.0, "0", "8"), (1.0, "0.00", "1.00"), (30.0, "0", "30")])
+@pytest.mark.parametrize(
+    ("hours", "first", "last"), [(8.0, "0:00", "8:00"), (0.2, "0:00", "0:12"), (30.0, "0:00", "30:00")]
+)
 def test_the_axis_counts_hours_where_it_is_not(hours: float, first: str, last: str) -> None:
     positions_h, labels = time_ticks(hours, None)
     assert (labels[0], labels[-1]) == (first, last)
