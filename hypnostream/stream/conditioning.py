@@ -182,7 +182,7 @@ class StreamConditioner:
     def _emit(self, padded: bool, until: int | None = None) -> list[Seconds]:
         """The seconds that are ready; `padded`: those too that only miss their look-ahead."""
         state = self._state
-        if math.isnan(state.origin_s) or not self._groups:
+        if math.isnan(state.origin_s) or not self._groups or (until is not None and until <= state.next_second):
             return []
         waits = state.received < state.needed and state.pending.shape[1] < _LONGEST_WAIT_S * self.info.rate_hz
         if waits and not padded:

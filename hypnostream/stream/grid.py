@@ -1,10 +1,10 @@
 """The grid: whole seconds of all channels, each exactly once and in order, whatever arrives and whenever.
 
 Second k is [t0 + k, t0 + k + 1), epoch e the seconds 30 e to 30 e + 29. A stream has *passed* a second when it
-delivered it or a later one. A second closes
+delivered it or a later one. A second closes in the first `advance`
 
-1. at once, when every stream that is waited for has passed it;
-2. `lateness_s` after the first stream passed it (was seen to by `advance`), with the others missing;
+1. at which every stream that is waited for has passed it;
+2. `lateness_s` after that in which the first stream had passed it, with the others missing;
 3. when no stream got any further for `lateness_s` and a second: `lateness_s` after its end by the session's clock.
 
 A stream that a closing second leaves behind is no longer waited for. It is again as soon as it delivers something
@@ -45,9 +45,9 @@ class Grid:
 
     `streams` says which spec indices each stream serves; a spec that none serves is NEVER_PRESENT throughout, and
     one that is served is NEVER_PRESENT until its first second that is not MISSING. The grid has no clock: `now_s` is
-    the session's, on the scale of stream time. Call `push` for all that came, then `advance`. Before that,
-    `due` says what `advance` would close too early for streams that only wait for look-ahead; their conditioners can
-    `flush(due, incomplete=False)` into `push`.
+    the session's, on the scale of stream time. Call `push` for all that came, then `advance`, which alone closes
+    seconds: streams that are read one after the other do not race. Between the two, `due` says what `advance` is
+    about to close, so that a conditioner that only waits for look-ahead can `flush(due, incomplete=False)` into `push`.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Grid:
         """The streams that seconds are waiting for."""
         return tuple(name for name, stream in self._streams.items() if stream.awaited)
 
-    def push(self, seconds: Seconds) -> list[Seconds]:
-        """Take what one stream delivered; the blocks that close by it. Raises ValueError for an unknown channel."""
+    def push(self, seconds: Seconds) -> None:
+        """Take what one stream delivered. Raises ValueError for channels that are not those of one stream."""
         names = {self._stream_of.get(channel) for channel in seconds.channels}
         if len(names) != 1 or (name := names.pop()) is None:
             raise ValueError(f"seconds of channels {seconds.channels} are not those of one stream of this grid")
@@ -91,7 +91,6 @@ class Grid:
         if (end := seconds.start + seconds.count) > stream.passed:
             stream.passed = end
             stream.awaited |= end >= self._next - self.lateness_s
-        return self._close(self._passed_by_all())
 
     def due(self, now_s: float) -> int:
         """The second before which `advance(now_s)` will close everything, as things stand."""
@@ -105,7 +104,7 @@ class Grid:
         return due
 
     def advance(self, now_s: float) -> list[Seconds]:
-        """Close what is not waited for any longer at `now_s`, after everything that came by then was pushed."""
+        """The blocks that close at `now_s`, after everything that came by then was pushed."""
         until = self.due(now_s)
         while len(self._fronts) > 1 and self._fronts[1][1] + self.lateness_s <= now_s:
             del self._fronts[0]
