@@ -11,33 +11,35 @@ from hypnostream.errors import UserError
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class LslSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where live signals come from. `predicates` are LSL queries, one a stream ("type='EEG'"); none: all that is found.
+class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where live signals come from. `predicate` is an LSL query ("type='EEG' and name='bed 3'"); none: all that is found.
 
-    `session_id` keeps one laboratory's streams from another's, `timeout_s` is how long to look for them.
+    `timeout_s` is how long to look for at least `minimum` streams. The session ends after `max_silence_s` without a
+    sample (none: it waits for ever). With a `private_session` only streams of that session on this machine are seen.
     """
 
-    predicates: tuple[str, ...] = ()
-    session_id: str | None = None
-    resolve_scope: str | None = None
+    predicate: str = ""
+    minimum: Annotated[int, msgspec.Meta(ge=1)] = 1
     timeout_s: Positive = 10.0
+    max_silence_s: Positive | None = None
+    private_session: str | None = None
 
 
-class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`bundle` is a directory; none: the one that ships. `provisional`: a stage each second, beside the final ones."""
 
     bundle: str | None = None
     provisional: bool = True
 
 
-class PublishSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PublishSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ZeroMQ address. Loopback, unless `insecure` is said."""
 
     address: str = "tcp://127.0.0.1:5556"
     insecure: bool = False
 
 
-class GridSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GridSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long an epoch waits for a late stream, in seconds of the session's clock."""
 
     lateness_s: Positive = 2.0
@@ -47,12 +49,11 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One bed. `channels` names, for a slot of the model, the derivation or label to take ("eeg_frontal" = "F4-M1")."""
 
     name: str = "bed"
-    lsl: LslSettings = LslSettings()
-    model: ModelSettings = ModelSettings()
-    publish: PublishSettings = PublishSettings()
-    grid: GridSettings = GridSettings()
+    lsl: LslSection = LslSection()
+    model: ModelSection = ModelSection()
+    publish: PublishSection = PublishSection()
+    grid: GridSection = GridSection()
     channels: dict[str, str] = {}
-    report: str | None = None
 
 
 def load_config(path: Path) -> BedConfig:

@@ -95,6 +95,11 @@ class LslSource:
         return datetime.now(UTC) - timedelta(seconds=float(pylsl.local_clock()) - self.start_s)
 
     @property
+    def speed(self) -> float:
+        """How many seconds of stream time pass in one on the wall: 1.0 unless the streams declare otherwise."""
+        return self._declared.speed if self._declared else 1.0
+
+    @property
     def exhausted(self) -> bool:
         """True when the streams reached their declared end or were lost for good, or after `max_silence_s`."""
         silence_s = time.monotonic() - self._last_arrival

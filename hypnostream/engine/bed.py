@@ -62,9 +62,8 @@ class Bed:
         """Gaps seen so far, by stream."""
         return {name: path.conditioner.gaps for name, path in self._paths.items()}
 
-    def push(self, chunks: Sequence[Chunk]) -> list[StageResult]:
-        """Take what came; say what follows from it."""
-        closed: list[Seconds] = []
+    def push(self, chunks: Sequence[Chunk]) -> None:
+        """Take what came. What follows from it is said by `advance`, so that streams read in turn do not race."""
         for chunk in chunks:
             path = self._paths.get(chunk.stream_id)
             if path is None:
@@ -75,26 +74,23 @@ class Bed:
                 path.ring.append(chunk.samples[part], chunk.timestamps[part])
                 samples, timestamps = path.reader.read()
                 for block in path.conditioner.push(Chunk(chunk.stream_id, samples, timestamps)):
-                    closed += self.grid.push(block)
-        return self._say(closed)
+                    self.grid.push(block)
 
     def advance(self, now_s: float) -> list[StageResult]:
-        """The session's clock is at `now_s`, on the scale of stream time: what nobody waits for any longer closes."""
-        closed: list[Seconds] = []
+        """Say what follows, at `now_s` of the session's clock on the scale of stream time, from all that was pushed."""
         due = self.grid.due(now_s)
         for path in self._paths.values():
             for block in path.conditioner.flush(due, incomplete=False):
-                closed += self.grid.push(block)
-        return self._say(closed + self.grid.advance(now_s))
+                self.grid.push(block)
+        return self._say(self.grid.advance(now_s))
 
     def finish(self, end_s: float) -> list[StageResult]:
         """No sample comes any more: close everything up to the end of the epoch that `end_s` lies in."""
-        closed: list[Seconds] = []
         whole = int(end_s - self.session.t0_s + 1e-6)
         for path in self._paths.values():
             for block in path.conditioner.flush(whole):
-                closed += self.grid.push(block)
-        return self._say(closed + self.grid.finish(end_s))
+                self.grid.push(block)
+        return self._say(self.grid.finish(end_s))
 
     def _say(self, closed: Sequence[Seconds]) -> list[StageResult]:
         results: list[StageResult] = []

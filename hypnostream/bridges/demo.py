@@ -1,0 +1,86 @@
+"""The demo: three processes on one machine that meet as they would in a bedroom.
+
+A simulated bedside monitor sends a night over real LSL, faster than life; the engine stages it and publishes over
+ZeroMQ; this process subscribes and shows. Nothing leaves the machine.
+"""
+
+import multiprocessing
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from hypnostream.bridges.live import run_live
+from hypnostream.bridges.lsl_outlet import stream_simulated_night
+from hypnostream.bridges.summary import read_summary
+from hypnostream.bridges.terminal import summary_lines
+from hypnostream.bridges.watch import watch
+from hypnostream.config import BedConfig, LslSection, PublishSection
+from hypnostream.engine.agreement import agreement
+from hypnostream.errors import UserError
+from hypnostream.stream.simulator import NightSettings, simulate_night
+from hypnostream.stream.simulator_faults import typical_faults
+
+END_TIMEOUT_S = 30.0
+
+
+def run_demo(out: Path, speed: float, hours: float, seed: int) -> None:
+    """Simulate, stream, stage, watch and report one night. Raises UserError when the engine gave up."""
+    duration_s = round(hours * 120) * 30.0
+    settings = NightSettings(duration_s=duration_s, faults=typical_faults(duration_s, seed))
+    session = f"demo-{secrets.token_hex(4)}"
+    console = Console()
+    spawn = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="hypnostream-") as scratch:
+        address = f"ipc://{scratch}/results"
+        config = BedConfig(
+            name=f"simulated night, seed {seed}",
+            lsl=LslSection(minimum=4, timeout_s=30.0, private_session=session),
+            publish=PublishSection(address=address),
+        )
+        monitor = spawn.Process(target=stream_simulated_night, args=(settings, speed, session, seed), daemon=True)
+        engine = spawn.Process(target=_engine, args=(config, out), daemon=True)
+        monitor.start()
+        engine.start()
+        console.print(f"a simulated monitor streams {hours:g} h over LSL at {speed:g} times the speed of life")
+        try:
+            watch(address, console, until=lambda state: state.ended or not engine.is_alive())
+            engine.join(END_TIMEOUT_S)
+        finally:
+            for process in (monitor, engine):
+                if process.is_alive():
+                    process.terminate()
+                process.join(5.0)
+    if engine.exitcode != 0:
+        raise UserError("the demo's engine stopped early; what it said is above")
+    summary = read_summary(out / "summary.json")
+    for line in summary_lines(summary, out):
+        console.print(line, highlight=False, markup=False)
+    _compare_with_truth(out, settings, seed, console)
+
+
+def _engine(config: BedConfig, out: Path) -> None:
+    """The engine's process."""
+    try:
+        run_live(config, out, wait_for_subscriber_s=20.0)
+    except UserError as error:
+        print(f"hypnostream: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _compare_with_truth(out: Path, settings: NightSettings, seed: int, console: Console) -> None:
+    """A simulation knows its stages: say how many of them the engine found."""
+    from hypnostream.bridges.tables import read_epochs
+    from hypnostream.stream.stages import stage_codes
+
+    _, results = read_epochs(out / "epochs.parquet")
+    truth = simulate_night(settings, seed).stages
+    found = agreement(truth, stage_codes(result.stage for result in results))
+    if found.accuracy is not None and found.kappa is not None:
+        console.print(
+            f"of the simulation's own stages {found.accuracy:.0%} were found (kappa {found.kappa:.2f}); "
+            "people are harder, see docs/results.md",
+            highlight=False,
+        )

@@ -1,0 +1,140 @@
+"""A bed at work: live from LSL until stopped, published as it goes, reported at the end."""
+
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hypnostream.bridges.lsl import LslSettings, LslSource
+from hypnostream.bridges.lsl_config import use_private_lsl
+from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
+from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
+from hypnostream.bridges.replay import bundle_of, montage_of, publisher_of
+from hypnostream.bridges.run import READ_S, run
+from hypnostream.bridges.summary import Summary
+from hypnostream.config import BedConfig, LslSection
+from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.bed import Bed
+from hypnostream.engine.session import Session
+from hypnostream.errors import UserError
+from hypnostream.stream.clock import RealTimeClock
+from hypnostream.stream.source import Chunk
+
+
+class _Stop:
+    """Becomes True when the process was asked to end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def ask(self, *_: object) -> None:
+        """A signal came."""
+        self.asked = True
+
+
+def open_lsl(section: LslSection) -> LslSource:
+    """Find the streams of a bed's configuration. Raises UserError when there are none."""
+    if section.private_session is not None:
+        use_private_lsl(section.private_session)
+    return LslSource(
+        LslSettings(
+            predicate=section.predicate,
+            minimum=section.minimum,
+            resolve_timeout_s=section.timeout_s,
+            max_silence_s=section.max_silence_s,
+        )
+    )
+
+
+def run_live(
+    config: BedConfig,
+    out: Path | None,
+    announce: Callable[[str], None] = lambda line: None,
+    wait_for_subscriber_s: float = 0.0,
+) -> tuple[Summary, Path]:
+    """Stage what comes over LSL until it ends or the process is asked to stop (Ctrl-C, SIGTERM); write the report.
+
+    `announce` is told in single lines what happens; `wait_for_subscriber_s` holds back the first result for that
+    long, for those who must not miss it.
+    """
+    with _stopped_by_signals() as stop:
+        source = open_lsl(config.lsl)
+        try:
+            bundle = bundle_of(config)
+            montage = montage_of(source, bundle, config)
+            for derivation in montage.derivations:
+                announce(f"{derivation.spec.name}: {derivation.why}")
+            backend = OnnxBackend(bundle)
+            first = _first_chunks(source, {d.stream_id for d in montage.derivations}, stop)
+            t0_s = min((float(chunk.timestamps[0]) for chunk in first), default=source.start_s)
+            report = NightReport(
+                folder=report_folder(out, config.name),
+                bundle=bundle,
+                backend=backend.name,
+                session_id=secrets.token_hex(8),
+                title=config.name,
+                montage=montage,
+                streams=source.streams,
+                start_utc=source.start_utc,
+            )
+            bed = Bed(
+                source.streams,
+                montage,
+                Session(bundle, backend, t0_s),
+                config.grid.lateness_s,
+                config.model.provisional,
+            )
+            with (
+                report.table() as table,
+                publisher_of(report, config.publish.address, config.publish.insecure) as publisher,
+            ):
+                announce(f"publishing on {publisher.address}")
+                if wait_for_subscriber_s:
+                    publisher.wait_for_subscriber(wait_for_subscriber_s)
+                clock = RealTimeClock(source.speed, start_s=t0_s)
+                publisher.status(SESSION_STARTED, clock.now(), detail=config.name)
+                outcome = run(source, bed, clock, [publisher, TableSink(table)], first=first, stop=stop)
+                publisher.status(SESSION_ENDED, clock.now(), detail="stopped" if stop() else "the streams ended")
+            summary = report.write(outcome, source.warnings, outcome.timings())
+            return summary, report.folder.path
+        finally:
+            source.close()
+
+
+def _first_chunks(source: LslSource, wanted: set[str], stop: Callable[[], bool]) -> list[Chunk]:
+    """What comes until a stream that the montage uses has spoken."""
+    chunks: list[Chunk] = []
+    while not stop():
+        chunks += source.read(READ_S)
+        if any(chunk.stream_id in wanted for chunk in chunks):
+            break
+        if source.exhausted:
+            raise UserError("the LSL streams ended before a single sample came; start the sender again")
+        chunks = [chunk for chunk in chunks if chunk.stream_id in wanted]
+    return [chunk for chunk in chunks if chunk.stream_id in wanted]
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[_Stop]:
+    """SIGTERM and Ctrl-C ask for an orderly end; a second Ctrl-C is as rude as ever."""
+    stop = _Stop()
+    asked_s = 0.0
+
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal asked_s
+        if stop() and number == signal.SIGINT and time.monotonic() - asked_s > 1.0:
+            raise KeyboardInterrupt
+        asked_s = time.monotonic()
+        stop.ask()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
