@@ -29,7 +29,7 @@ class NightSettings:
     `stages` is a hypnogram to follow (indices into STAGES, one an epoch, unscored ones negative or above; they are
     lived through as the stage before), None to draw one; with it `duration_s` None means its length, else 8 h.
     `events` and `faults` are given, or drawn: `events_per_hour` of sleep, and no faults. `sleeper_spread` is how
-    much sleepers differ, from 0 (the median one) to 1 (as people do). `rate_hz` is of EEG, EOG, EMG and ECG.
+    much sleepers differ, from 0 (the median one) to 1 (as people do, some of whom are hard to stage). `rate_hz` is of EEG, EOG, EMG and ECG.
     """
 
     duration_s: float | None = None
@@ -37,7 +37,7 @@ class NightSettings:
     events: tuple[RespiratoryEvent, ...] | None = None
     events_per_hour: float = 5.0
     faults: tuple[Fault, ...] = ()
-    sleeper_spread: float = 1.0
+    sleeper_spread: float = 0.5
     rate_hz: int = 256
     start_utc: datetime = datetime(2026, 1, 1, 22, 0, tzinfo=UTC)
 

@@ -57,11 +57,14 @@ _SPREAD_OF_RATIO: Final = np.array(
          [0.76, 0.90, 1.03, 1.02]],
     ]
 )  # fmt: skip
-# The same of the total power, and between sleepers of the ratios.
+# The same of the total power; and of the ratios between sleepers, what all their stages of sleep have in common.
 _SPREAD_OF_POWER: Final = np.array(
     [[0.95, 0.48, 0.49, 0.30, 0.35], [0.63, 0.42, 0.40, 0.32, 0.30], [1.30, 0.66, 0.51, 0.36, 0.98]]
 )
-_SPREAD_OF_SLEEPERS: Final = np.array([0.32, 0.45, 0.50, 0.55])
+_SPREAD_OF_SLEEPERS: Final = np.array([0.30, 0.42, 0.42, 0.48])
+# How the sleepers' ratios correlate between channels, and between bands that are 0, 1, 2, 3 apart.
+_SLEEPER_CHANNELS: Final = np.array([[1.0, 0.72, 0.55], [0.72, 1.0, 0.50], [0.55, 0.50, 1.0]])
+_SLEEPER_BANDS: Final = 0.8 ** np.abs(np.subtract.outer(np.arange(4), np.arange(4)))
 # Correlations measured on the same data: of an epoch with the next, of one band with another, of channels.
 _NEXT_EPOCH, _ACROSS_BANDS, _ACROSS_CHANNELS = 0.65, 0.8, 0.55
 # Of a spread that large, a Welch estimate's own error is this much (measured on stationary noise).
@@ -88,7 +91,8 @@ class Sleeper:
 
 def draw_sleeper(rng: np.random.Generator, spread: float) -> Sleeper:
     """A sleeper; with `spread` 0 the median one, with 1 as different as the 64 subjects were."""
-    own = _share(rng.standard_normal((len(CHANNELS), len(BANDS) - 1)), rng.standard_normal(), 0.6)
+    own = rng.standard_normal((len(CHANNELS), len(BANDS) - 1))
+    own = np.linalg.cholesky(_SLEEPER_CHANNELS) @ own @ np.linalg.cholesky(_SLEEPER_BANDS).T
     gains = np.exp(spread * (0.3 * rng.standard_normal() + 0.1 * rng.standard_normal(len(CHANNELS))))
     alpha_hz, spindle_hz = spread * rng.standard_normal(2)
     return Sleeper(
