@@ -29,7 +29,8 @@ class NightSettings:
     `stages` is a hypnogram to follow (indices into STAGES, one an epoch, unscored ones negative or above; they are
     lived through as the stage before), None to draw one; with it `duration_s` None means its length, else 8 h.
     `events` and `faults` are given, or drawn: `events_per_hour` of sleep, and no faults. `sleeper_spread` is how
-    much sleepers differ, from 0 (the median one) to 1 (as people do, some of whom are hard to stage). `rate_hz` is of EEG, EOG, EMG and ECG.
+    much sleepers differ, from 0 (the median one) to 1 (as people do, some of whom are hard to stage).
+    `rate_hz` is of EEG, EOG, EMG and ECG.
     """
 
     duration_s: float | None = None
