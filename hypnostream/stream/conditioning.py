@@ -151,7 +151,11 @@ class StreamConditioner:
         if run.opens_segment or run.origin_s != state.origin_s:
             state.origin_s = run.origin_s
             self._look_ahead()
-        state.pending = np.concatenate((state.pending, samples[:, self._used].T), axis=1)
+        pending = np.empty((len(self._used), state.pending.shape[1] + len(samples)), np.float32)
+        pending[:, : state.pending.shape[1]] = state.pending
+        for row, channel in enumerate(self._used):
+            pending[row, state.pending.shape[1] :] = samples[:, channel]
+        state.pending = pending
         state.received += len(samples)
         return seconds + self._emit(padded=False)
 

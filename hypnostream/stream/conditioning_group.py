@@ -88,11 +88,11 @@ class Group:
     def filter(self, state: GroupState, raw: NDArray[np.float32]) -> None:
         """Derive and filter the next samples `raw` (raw channels in use, n)."""
         derived, flags = self._derive(raw)
-        state.raw = np.concatenate((state.raw, derived.astype(np.float32)), axis=1)
+        state.raw = _longer(state.raw, derived)
         restarts = self.filters.run(state.filters, derived, (flags & BAD) != 0)
         end = state.filtered.shape[1]
-        state.filtered = np.concatenate((state.filtered, derived.astype(np.float32)), axis=1)
-        state.flags = np.concatenate((state.flags, flags), axis=1)
+        state.filtered = _longer(state.filtered, derived)
+        state.flags = _longer(state.flags, flags)
         half = self.resampler.half + 1
         for restart in restarts:
             # Within a long silence the first samples stand for what was, the last for what comes: neither the second
@@ -107,9 +107,8 @@ class Group:
         """Codes (channels, seconds) of seconds that start with the segment's samples `first`."""
         columns = np.maximum(first - state.first, 0)
         short = int(columns[-1]) + window - state.raw.shape[1]
-        rows = columns[:, None] + np.arange(window)
         raw, flags = _held(state.raw, short), _held(state.flags, short)
-        return self.judged.judge(raw.take(rows, axis=1), flags.take(rows, axis=1), counts)
+        return self.judged.judge(_seconds(raw, columns, window), _seconds(flags, columns, window), counts)
 
     def resample(self, state: GroupState, bases: NDArray[np.int64], phases: NDArray[np.int64]) -> NDArray[np.float32]:
         """(channels, seconds, rate) of the grid; look-ahead that is not there is the last sample, held."""
@@ -135,11 +134,12 @@ class Group:
 
     def _derive(self, raw: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """The sums of terms (channels, n) in the spec's unit, 0 where bad, and the flags of each sample."""
-        derived = np.zeros((len(self.rows), raw.shape[1]))
+        derived = np.empty((len(self.rows), raw.shape[1]))
         flags = np.zeros(derived.shape, np.uint8)
         with np.errstate(invalid="ignore", over="ignore"):
-            for channel, terms in enumerate(self._terms):
-                for row, weight in terms:
+            for channel, ((row, weight), *more) in enumerate(self._terms):
+                np.multiply(raw[row], np.float64(weight), out=derived[channel])
+                for row, weight in more:
                     derived[channel] += raw[row] * np.float64(weight)
         # The extremes say cheaply that all is well; a NaN among the samples makes them NaN and the answer False.
         if not (derived.max() <= self._absurd and derived.min() >= -self._absurd):
@@ -151,6 +151,21 @@ class Group:
                 if not (raw[row].min() > lowest and raw[row].max() < highest):
                     flags[channel, (raw[row] <= lowest) | (raw[row] >= highest)] |= AT_LIMIT
         return derived, flags
+
+
+def _longer(array: NDArray[_Sample], new: NDArray[np.generic]) -> NDArray[_Sample]:
+    """`array` (channels, n) with the columns of `new` behind its own, in the type of `array`."""
+    n = array.shape[1]
+    longer = np.empty((len(array), n + new.shape[1]), array.dtype)
+    longer[:, :n], longer[:, n:] = array, new
+    return longer
+
+
+def _seconds(array: NDArray[_Sample], columns: NDArray[np.int64], window: int) -> NDArray[_Sample]:
+    """(channels, seconds, window) of `array` from each of `columns` on; a view where the seconds join."""
+    if (np.diff(columns) == window).all():
+        return array[:, columns[0] : columns[-1] + window].reshape(len(array), len(columns), window)
+    return array.take(columns[:, None] + np.arange(window), axis=1)
 
 
 def _held(array: NDArray[_Sample], columns: int) -> NDArray[_Sample]:

@@ -91,10 +91,11 @@ class QualityJudge:
         if raw.shape[2] >= 2:
             span = raw.max(axis=2) - raw.min(axis=2)
             around = raw - raw.mean(axis=2, keepdims=True)
-            power = np.square(around).mean(axis=2)
+            power = np.einsum("cnq,cnq->cn", around, around) / np.float32(raw.shape[2])
             steps = around[:, :, 1:] - around[:, :, :-1]
             # A sinusoid of frequency f has steps of 4 sin²(πf/rate) times its power.
-            ratio = np.square(steps).mean(axis=2) / np.maximum(power, np.float32(1e-30))
+            step_power = np.einsum("cnq,cnq->cn", steps, steps) / np.float32(steps.shape[2])
+            ratio = step_power / np.maximum(power, np.float32(1e-30))
             hum = 4 * np.sin(np.pi * np.minimum(self._humming_hz / self.rate_hz, 0.5)) ** 2
             rms = np.sqrt(power)
             quality[(rms > self._noisy_rms) | ((rms > self._humming_rms) & (ratio > hum))] = NOISY

@@ -131,6 +131,16 @@ def test_only_the_second_with_a_nan_is_missing_and_only_of_that_channel() -> Non
     assert np.abs(got[1][3:]).max() < 2 * np.abs(clean[1][1][3:]).max()
 
 
+def test_a_short_hole_behind_a_second_looks_the_same_before_and_after_it_is_over() -> None:
+    samples, stamps = 100 + brain(1024), np.arange(1024) / 256
+    samples[512 + 5 : 512 + 100] = np.nan
+    whole, cut = conditioner(256.0, [spec()]), conditioner(256.0, [spec()])
+    expected = joined(whole.push(chunk(samples, stamps)))
+    early = joined(cut.push(chunk(samples[:575], stamps[:575])))
+    assert (early[0], early[2].tolist()) == ([0, 1], [[OK, OK]])
+    np.testing.assert_array_equal(early[1][0], expected[1][0][:2])
+
+
 def test_a_slow_channel_that_starts_late_does_not_rise_from_zero() -> None:
     samples = np.full((40, 1), 96.0, np.float32)
     samples[:9] = np.nan
