@@ -12,7 +12,7 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where live signals come from. `predicate` is an LSL query ("type='EEG' and name='bed 3'"); none: all that is found.
+    """Where live signals come from. `predicate` is an LSL query ("type='EEG' and name='bed 3'"); none: all there are.
 
     `timeout_s` is how long to look for at least `minimum` streams. The session ends after `max_silence_s` without a
     sample (none: it waits for ever). With a `private_session` only streams of that session on this machine are seen.

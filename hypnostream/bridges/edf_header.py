@@ -12,6 +12,7 @@ import math
 import os
 import re
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -265,10 +266,10 @@ def _start(fixed: bytes, warnings: list[str]) -> datetime | None:
     day = _day(fixed, warnings)
     spelled = _text(fixed[176:184])
     match = _DATE_OR_TIME.fullmatch(spelled)
-    try:
-        clock = time(*(int(part) for part in match.groups())) if match else None
-    except ValueError:
-        clock = None
+    clock = None
+    if match:
+        with suppress(ValueError):
+            clock = time(int(match[1]), int(match[2]), int(match[3]))
     if clock is None:
         warnings.append(f"the start time {spelled!r} is no time of day; the recording's wall time is unknown")
     return datetime.combine(day, clock) if day and clock is not None else None

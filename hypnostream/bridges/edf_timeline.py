@@ -49,7 +49,7 @@ def read_timeline(path: str | os.PathLike[str], header: EdfHeader) -> Timeline:
             warnings.append(
                 "the file is EDF+D but has no annotations channel; read as continuous, its gaps are unknown"
             )
-        stated = np.arange(header.records) * header.record_s
+        stated = np.arange(header.records, dtype=np.float64) * header.record_s
     fastest = max((s.samples_per_record for s in header.signals if not s.is_annotations), default=0)
     tolerance_s = 0.5 * header.record_s / fastest if fastest else 1e-6  # less than half a sample is rounding
     onsets = believable_onsets(stated, header.record_s, tolerance_s)
@@ -120,14 +120,14 @@ def believable_onsets(stated: NDArray[np.float64], record_s: float, tolerance_s:
     the longest chain of records whose pauses grow, so that one damaged onset, too early or too late, moves no
     other record; the rest, and growth under `tolerance_s`, follow the record before.
     """
-    regular = np.arange(len(stated)) * record_s
+    regular: NDArray[np.float64] = np.arange(len(stated), dtype=np.float64) * record_s
     pauses = stated - regular
     believable = np.flatnonzero((pauses >= -tolerance_s) & (pauses <= LONGEST_PAUSE_S))
     if len(believable) == 0:
         return regular
     values = np.maximum(pauses[believable], 0.0)
     if np.ptp(values) <= tolerance_s:
-        return regular + values[0]
+        return regular + float(values[0])
     believed = np.zeros(len(stated))
     pause = 0.0
     following = 0

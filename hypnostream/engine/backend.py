@@ -1,4 +1,4 @@
-"""What runs a graph: `(inputs, mask, age, state) -> (outputs, state')`, batch first, nothing remembered between calls."""
+"""What runs a graph: `(inputs, mask, age, state) -> (outputs, state')`, batch first, nothing remembered meanwhile."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -43,7 +43,9 @@ class OnnxBackend:
             self._session = ort.InferenceSession(bundle.graph_bytes(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             reason = str(error).splitlines()[0]
-            raise UserError(f"{bundle.path / bundle.content.epoch.file} is no graph that runs here: {reason}") from error
+            raise UserError(
+                f"{bundle.path / bundle.content.epoch.file} is no graph that runs here: {reason}"
+            ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.name = f"onnxruntime {ort.__version__} cpu"
         self._check(bundle)

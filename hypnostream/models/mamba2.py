@@ -11,7 +11,7 @@ Glossary, shapes at line ends:
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -72,10 +72,10 @@ class Mamba2(nn.Module):
 
     def step(self, u: Tensor, state: MambaState) -> tuple[Tensor, MambaState]:
         """One element: `u` (B, D) -> (B, D) and the next state. Standard operators only, so that it exports."""
-        z, xBC, dt = self.in_proj(u).split([self.d_inner, self.conv_width, self.heads], dim=-1)
+        z, xBC, dt = torch.split(self.in_proj(u), [self.d_inner, self.conv_width, self.heads], dim=-1)
         window = torch.cat([state.conv, xBC.unsqueeze(-1)], dim=-1)  # (B, C, K)
-        xBC = F.silu((window * self.conv1d.weight.squeeze(1)).sum(-1) + self.conv1d.bias)  # (B, C)
-        x, B, C = xBC.split([self.d_inner, self.d_state, self.d_state], dim=-1)
+        xBC = F.silu((window * self.conv1d.weight.squeeze(1)).sum(-1) + cast(Tensor, self.conv1d.bias))  # (B, C)
+        x, B, C = torch.split(xBC, [self.d_inner, self.d_state, self.d_state], dim=-1)
         x = x.reshape(-1, self.heads, self.headdim)  # (B, H, P)
         dt = F.softplus(dt + self.dt_bias)  # (B, H)
         decay = torch.exp(-dt * torch.exp(self.A_log))  # (B, H)
@@ -88,12 +88,12 @@ class Mamba2(nn.Module):
     def forward(self, u: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
         """A stretch: `u` (B, L, D) -> (B, L, D) and the state after it, from `state` or from the beginning."""
         state = self.initial_state(u.shape[0]) if state is None else state
-        z, xBC, dt = self.in_proj(u).split([self.d_inner, self.conv_width, self.heads], dim=-1)
+        z, xBC, dt = torch.split(self.in_proj(u), [self.d_inner, self.conv_width, self.heads], dim=-1)
         window = torch.cat([state.conv, xBC.transpose(1, 2)], dim=-1)  # (B, C, K-1+L)
         next_conv = window[..., window.shape[-1] - (self.d_conv - 1) :]
         xBC = F.silu(self.conv1d(window)).transpose(1, 2)  # (B, L, C)
-        x, B, C = xBC.split([self.d_inner, self.d_state, self.d_state], dim=-1)
-        x = x.unflatten(-1, (self.heads, self.headdim))  # (B, L, H, P)
+        x, B, C = torch.split(xBC, [self.d_inner, self.d_state, self.d_state], dim=-1)
+        x = x.reshape(*x.shape[:-1], self.heads, self.headdim)  # (B, L, H, P)
         dt = F.softplus(dt + self.dt_bias)  # (B, L, H)
         y, h = scan(x * dt.unsqueeze(-1), -dt * torch.exp(self.A_log), B, C, state.ssm, self.chunk)
         y = (y + self.D.unsqueeze(-1) * x).flatten(-2)  # (B, L, E)

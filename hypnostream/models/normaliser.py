@@ -51,7 +51,7 @@ class RunningLevel(nn.Module):
         past = torch.exp(-(t[:, None] - t[None]).clamp(min=0) / self.memory).tril()  # (L, L)
         first = torch.exp(-(t + 1.0) / self.memory)  # (L,) what is left of the state
         masked = (level * mask.unsqueeze(-1)).flatten(2)  # (B, L, CA)
-        total = (past @ masked).unflatten(2, level.shape[2:]) + first[:, None, None] * state.total.unsqueeze(1)
+        total = (past @ masked).reshape(level.shape) + first[:, None, None] * state.total.unsqueeze(1)
         weight = past @ mask + first[:, None] * state.weight.unsqueeze(1)
         mean = total / weight.clamp(min=1e-6).unsqueeze(-1)
         return (level - mean) * mask.unsqueeze(-1), LevelState(total[:, -1], weight[:, -1])

@@ -84,12 +84,11 @@ class BandPowers(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """`x` (B, C, 3000), `valid` (B, C, 30) in 0/1 -> ln powers (B, C, 5) and whether a window was valid (B, C)."""
-        step, width = WELCH_HOP_S * RATE_HZ, WELCH_WINDOW_S * RATE_HZ
+        step = WELCH_HOP_S * RATE_HZ
         # Two hops make a window: build the frames by reshape and concatenation, which every runtime has.
-        hops = x.unflatten(-1, (SECONDS // WELCH_HOP_S, step))  # (B, C, 15, 200)
+        hops = x.reshape(*x.shape[:-1], SECONDS // WELCH_HOP_S, step)  # (B, C, 15, 200)
         frames = torch.cat([hops[:, :, :-1], hops[:, :, 1:]], dim=-1)  # (B, C, 14, 400)
-        assert frames.shape[-1] == width
-        pairs = valid.unflatten(-1, (SECONDS // WELCH_HOP_S, WELCH_HOP_S)).prod(-1)  # (B, C, 15)
+        pairs = valid.reshape(*valid.shape[:-1], SECONDS // WELCH_HOP_S, WELCH_HOP_S).prod(-1)  # (B, C, 15)
         good = pairs[:, :, :-1] * pairs[:, :, 1:]  # (B, C, 14)
         parts = frames @ self.fourier  # (B, C, 14, 2F)
         power = parts[..., : self.frequencies].square() + parts[..., self.frequencies :].square()
@@ -122,7 +121,9 @@ class Wavelet34(nn.Module):
         high = low[::-1].copy()
         high[::2] *= -1  # quadrature mirror
         # Correlation with the reversed filter is convolution with the filter.
-        self.register_buffer("filters", torch.from_numpy(np.stack([low[::-1], high[::-1]])[:, None].copy()))  # (2, 1, 8)
+        self.register_buffer(
+            "filters", torch.from_numpy(np.stack([low[::-1], high[::-1]])[:, None].copy())
+        )  # (2, 1, 8)
         n = 2 * RATE_HZ
         window = np.hanning(n + 1)[:-1]
         bins = np.arange(n // 2 + 1)
@@ -172,7 +173,7 @@ class Wavelet34(nn.Module):
 
     def fourier_features(self, volts: Tensor, valid: Tensor) -> Tensor:
         """The last 10 features."""
-        seconds = volts.unflatten(-1, (SECONDS, RATE_HZ))  # (B, C, 30, 100)
+        seconds = volts.reshape(*volts.shape[:-1], SECONDS, RATE_HZ)  # (B, C, 30, 100)
         before = nn.functional.pad(seconds, (0, 0, 1, 0))
         after = nn.functional.pad(seconds, (0, 0, 0, 1))
         frames = torch.cat([before, after], dim=-1)  # (B, C, 31, 200)

@@ -4,8 +4,9 @@ Three forms with one set of weights: `step` (signals of one epoch; this is what 
 stretch of epochs with carried state; this is what is trained), and `forward` in pieces, which is the same.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,9 +69,7 @@ class Stager(nn.Module):
         self.absent_age = nn.Parameter(torch.zeros(C, D))
         self.fusion = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, D))
         self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(config.layers))
-        self.mixers = nn.ModuleList(
-            Mamba2(D, config.d_state, headdim=config.headdim) for _ in range(config.layers)
-        )
+        self.mixers = nn.ModuleList(Mamba2(D, config.d_state, headdim=config.headdim) for _ in range(config.layers))
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 5))
 
@@ -80,9 +79,7 @@ class Stager(nn.Module):
         return StagerState(level, tuple(self._mixer(i).initial_state(batch) for i in range(self.config.layers)))
 
     def _mixer(self, index: int) -> Mamba2:
-        mixer = self.mixers[index]
-        assert isinstance(mixer, Mamba2)
-        return mixer
+        return cast(Mamba2, self.mixers[index])
 
     def fuse(self, shape: Tensor, centred: Tensor, mask: Tensor, age_s: Tensor) -> Tensor:
         """`shape` (..., C, 19), `centred` levels and shapes (..., C, 26), `mask` and `age_s` (..., C) -> (..., D)."""
@@ -98,30 +95,68 @@ class Stager(nn.Module):
         fused: Tensor = self.dropout(self.fusion(mean + absent))
         return fused
 
+    def decode(
+        self, x: Tensor, layers: tuple[MambaState, ...], stepwise: bool
+    ) -> tuple[Tensor, tuple[MambaState, ...]]:
+        """Fused tokens, a stretch (B, L, D) or one `stepwise` (B, D), -> logits (..., 5) and the layers' states."""
+        after = []
+        for index, norm in enumerate(self.norms):
+            mixer = self._mixer(index)
+            y, state = (mixer.step if stepwise else mixer)(norm(x), layers[index])
+            x = x + self.dropout(y)
+            after.append(state)
+        return self.head(x), tuple(after)
+
     def forward(
         self, shape: Tensor, level: Tensor, mask: Tensor, age_s: Tensor, state: StagerState | None = None
     ) -> tuple[Tensor, StagerState]:
         """A stretch of epochs from features, (B, L, C, ...) each -> logits (B, L, 5) and the state after it."""
         state = self.initial_state(shape.shape[0]) if state is None else state
         centred, level_state = self.running_level(torch.cat([level, shape], dim=-1), mask, state.level)
-        x = self.fuse(shape, centred, mask, age_s)  # (B, L, D)
-        layers = []
-        for index, norm in enumerate(self.norms):
-            y, after = self._mixer(index)(norm(x), state.layers[index])
-            x = x + self.dropout(y)
-            layers.append(after)
-        return self.head(x), StagerState(level_state, tuple(layers))
+        logits, layers = self.decode(self.fuse(shape, centred, mask, age_s), state.layers, stepwise=False)
+        return logits, StagerState(level_state, layers)
 
-    def step(
-        self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState
-    ) -> tuple[Tensor, StagerState]:
+    def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Tensor, StagerState]:
         """One epoch from signals: (B, C, 3000), (B, C, 30), (B, C) -> probabilities (B, 5) and the next state."""
-        shape, level, mask = self.tokens(signal_uv, valid)
-        centred, level_state = self.running_level.step(torch.cat([level, shape], dim=-1), mask, state.level)
-        x = self.fuse(shape, centred, mask, age_s)
-        layers = []
-        for index, norm in enumerate(self.norms):
-            y, after = self._mixer(index).step(norm(x), state.layers[index])
-            x = x + y
-            layers.append(after)
-        return F.softmax(self.head(x), dim=-1), StagerState(level_state, tuple(layers))
+        return StagerEnsemble([self]).step(signal_uv, valid, age_s, state)
+
+
+class StagerEnsemble(nn.Module):
+    """Stagers that differ in their seed alone, asked together: the mean of their probabilities.
+
+    They share the front-end and the running level, so that a member costs only its own recurrence.
+    """
+
+    def __init__(self, members: Sequence[Stager]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        if len({member.config for member in members}) != 1:
+            raise ValueError("the members of an ensemble need one and the same config")
+
+    @property
+    def config(self) -> StagerConfig:
+        """What each member is like."""
+        return self._member(0).config
+
+    def _member(self, index: int) -> Stager:
+        return cast(Stager, self.members[index])
+
+    def initial_state(self, batch: int) -> StagerState:
+        """One level, and the layers of all members one after the other."""
+        states = [self._member(index).initial_state(batch) for index in range(len(self.members))]
+        return StagerState(states[0].level, tuple(layer for state in states for layer in state.layers))
+
+    def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Tensor, StagerState]:
+        """As `Stager.step`."""
+        first, depth = self._member(0), self.config.layers
+        shape, level, mask = first.tokens(signal_uv, valid)
+        centred, level_state = first.running_level.step(torch.cat([level, shape], dim=-1), mask, state.level)
+        probabilities, layers = [], list[MambaState]()
+        for index in range(len(self.members)):
+            member = self._member(index)
+            own = state.layers[index * depth : (index + 1) * depth]
+            logits, after = member.decode(member.fuse(shape, centred, mask, age_s), own, stepwise=True)
+            probabilities.append(F.softmax(logits, dim=-1))
+            layers += after
+        mean = torch.stack(probabilities).mean(0)
+        return mean, StagerState(level_state, tuple(layers))

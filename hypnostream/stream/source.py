@@ -81,13 +81,19 @@ class Source(Protocol):
         ...
 
     @property
-    def start_utc(self) -> datetime | None: ...
+    def start_utc(self) -> datetime | None:
+        """Wall time of `start_s`, where it is known."""
+        ...
 
     @property
-    def duration_s(self) -> float | None: ...
+    def duration_s(self) -> float | None:
+        """The planned length, where it is known."""
+        ...
 
     @property
-    def warnings(self) -> Sequence[str]: ...
+    def warnings(self) -> Sequence[str]:
+        """What was wrong in the input and what was made of it, one sentence each."""
+        ...
 
     @property
     def exhausted(self) -> bool:
@@ -101,7 +107,9 @@ class Source(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the file or the streams."""
+        ...
 
 
 @dataclass(slots=True)

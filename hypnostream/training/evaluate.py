@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hypnostream.engine.agreement import Agreement, agreement
 from hypnostream.engine.session import NEVER_S
-from hypnostream.models.stager import Stager
+from hypnostream.models.stager import Stager, StagerEnsemble
 from hypnostream.training.augment import ages_s
 from hypnostream.training.fit import collate
 from hypnostream.training.token_night import TokenNight
@@ -23,7 +23,7 @@ SENSOR_SETS: Mapping[str, tuple[int, ...]] = {
 
 
 def predict(
-    model: Stager, nights: Sequence[TokenNight], sensors: tuple[int, ...], batch: int = 16
+    model: StagerEnsemble, nights: Sequence[TokenNight], sensors: tuple[int, ...], batch: int = 16
 ) -> list[NDArray[np.float32]]:
     """Probabilities (N, 5) of each night, in order, with only `sensors` there."""
     model.eval()
@@ -33,8 +33,13 @@ def predict(
             chosen = nights[first : first + batch]
             data = collate(chosen)
             mask = data.mask * torch.tensor(sensors, dtype=torch.float32)
-            logits, _ = model(data.shape, data.level, mask, ages_s(mask, NEVER_S))
-            p = torch.softmax(logits, -1).numpy()
+            age_s = ages_s(mask, NEVER_S)
+            each = [
+                torch.softmax(member(data.shape, data.level, mask, age_s)[0], -1)
+                for member in model.members
+                if isinstance(member, Stager)
+            ]
+            p = torch.stack(each).mean(0).numpy()
             results += [p[row, : len(night)] for row, night in enumerate(chosen)]
     return results
 
@@ -44,8 +49,3 @@ def score(nights: Sequence[TokenNight], probabilities: Sequence[NDArray[np.float
     reference = np.concatenate([n.stage for n in nights]).astype(np.int64)
     scored = np.concatenate([p.argmax(1) for p in probabilities]).astype(np.int64)
     return agreement(reference, scored)
-
-
-def mean_probabilities(members: Sequence[Sequence[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
-    """The mean over several models, night by night."""
-    return [np.mean(night, axis=0) for night in zip(*members, strict=True)]

@@ -20,7 +20,7 @@ from hypnostream.engine.bundle import FORMAT_VERSION, BundleFile, GraphSpec, Sta
 from hypnostream.errors import UserError
 from hypnostream.models.mamba2 import MambaState
 from hypnostream.models.normaliser import LevelState
-from hypnostream.models.stager import Stager, StagerState
+from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble, StagerState
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
 
@@ -56,7 +56,7 @@ def unflatten_state(values: list[Tensor]) -> StagerState:
 class StepGraph(nn.Module):
     """The model contract as a module: `(signal, valid, age_s, *state) -> (probabilities, *state')`."""
 
-    def __init__(self, model: Stager) -> None:
+    def __init__(self, model: StagerEnsemble) -> None:
         super().__init__()
         self.model = model
 
@@ -66,7 +66,7 @@ class StepGraph(nn.Module):
         return (probabilities, *flatten_state(after).values())
 
 
-def export_graph(model: Stager, path: Path, rate_hz: int = 100) -> None:
+def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
     """Write the step graph with a free batch size."""
     import onnx
 
@@ -104,7 +104,7 @@ def export_graph(model: Stager, path: Path, rate_hz: int = 100) -> None:
 
 
 def export_bundle(
-    model: Stager,
+    model: StagerEnsemble,
     directory: Path,
     channels: tuple[ChannelSpec, ...],
     name: str,
@@ -156,7 +156,7 @@ def export_bundle(
     return report
 
 
-def parity(model: Stager, directory: Path, epochs: int = 960, seed: int = 0) -> ParityReport:
+def parity(model: StagerEnsemble, directory: Path, epochs: int = 960, seed: int = 0) -> ParityReport:
     """Torch and onnxruntime side by side over a night of coloured noise with sensors that come and go."""
     bundle = load_bundle(directory)
     backend = OnnxBackend(bundle)
@@ -188,9 +188,29 @@ def parity(model: Stager, directory: Path, epochs: int = 960, seed: int = 0) -> 
     return ParityReport(epochs, worst_p, worst_s, agree / epochs)
 
 
-def save_weights(model: Stager, path: Path) -> None:
+def save_weights(model: StagerEnsemble, path: Path) -> None:
     """The torch weights, which stay with the training run."""
     from safetensors.torch import save_file
 
-    metadata = {"config": json.dumps(asdict(model.config))}
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, str(path), metadata=metadata)
+    # The front-end's matrices are constants that every member has; they are made, not learned.
+    learned = {k: v.contiguous() for k, v in model.state_dict().items() if ".tokens." not in k}
+    metadata = {"config": json.dumps(asdict(model.config)), "members": str(len(model.members))}
+    save_file(learned, str(path), metadata=metadata)
+
+
+def load_weights(path: Path) -> StagerEnsemble:
+    """Read back what `save_weights` wrote. Raises UserError when the file is none of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            config = msgspec.json.decode(metadata["config"], type=StagerConfig)
+            model = StagerEnsemble([Stager(config) for _ in range(int(metadata["members"]))])
+            names = list(file.keys())
+            missing, unexpected = model.load_state_dict({k: file.get_tensor(k) for k in names}, strict=False)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} holds no weights of a stager: {str(error).splitlines()[0]}") from error
+    if unexpected or any(".tokens." not in name for name in missing):
+        raise UserError(f"{path} does not fit this stager: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    return model.eval()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,7 +60,7 @@ def collate(nights: Sequence[TokenNight], starts: Sequence[int] | None = None) -
     starts = [0] * len(nights) if starts is None else starts
     length = max(len(n) - s for n, s in zip(nights, starts, strict=True))
 
-    def padded(arrays: list[np.ndarray], fill: float) -> Tensor:  # type: ignore[type-arg]
+    def padded(arrays: Sequence[NDArray[np.generic]], fill: float) -> Tensor:
         out = np.full((len(arrays), length, *arrays[0].shape[1:]), fill, arrays[0].dtype)
         for row, array in enumerate(arrays):
             out[row, : len(array)] = array

@@ -24,7 +24,7 @@ from hypnostream.models.token_features import (
     wavelet_level,
     wavelet_shape,
 )
-from hypnostream.training.channels import BANDS, STAGER_CHANNELS, WAVELET, MIN_VALID_S
+from hypnostream.training.channels import BANDS, MIN_VALID_S, STAGER_CHANNELS, WAVELET
 from hypnostream.training.token_night import TokenNight, write_token_night
 
 SLEEP_EDF = "Sleep-EDF Expanded"

@@ -6,8 +6,12 @@ and channel a shape, a level and whether it was there, and the stage that people
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
@@ -36,10 +40,8 @@ class TokenNight:
 
 def write_token_night(path: Path, night: TokenNight) -> None:
     """One row an epoch; the arrays as fixed-size lists. Written whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    def lists(array: NDArray[np.float32]) -> pa.Array:
+    def lists(array: NDArray[np.float32]) -> "pa.FixedSizeListArray[Any]":
         flat = np.ascontiguousarray(array.reshape(len(night), -1))
         return pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel()), flat.shape[1])
 
@@ -67,9 +69,6 @@ def write_token_night(path: Path, night: TokenNight) -> None:
 
 def read_token_night(path: Path) -> TokenNight:
     """Read one night back. Raises UserError when the file is none of ours."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         table = pq.read_table(path)
         found = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items() if k != b"ARROW:schema"}
@@ -77,8 +76,8 @@ def read_token_night(path: Path) -> TokenNight:
             raise UserError(f"{path}: format is {found.get('format')!r}, {FORMAT!r} is needed. Ingest the set again.")
 
         def values(column: str) -> NDArray[np.float32]:
-            chunked = table.column(column).combine_chunks()
-            return np.asarray(chunked.flatten().to_numpy(zero_copy_only=False), np.float32)
+            whole = pc.list_flatten(table.column(column)).to_numpy()
+            return np.asarray(whole, np.float32)
 
         count = table.num_rows
         mask = values("mask").reshape(count, -1)

@@ -1,0 +1,63 @@
+"""The model card that travels with a bundle: what it was trained on, what it reaches, what it must not be used for."""
+
+from collections.abc import Mapping
+
+from hypnostream.models.stager import StagerEnsemble
+from hypnostream.training.channels import STAGER_CHANNELS
+from hypnostream.training.manifest import Split
+
+SOURCES = {
+    "Sleep-EDF Expanded": (
+        "Sleep-EDF Database Expanded (Kemp et al., 2000), PhysioNet, ODC-By 1.0. Per-epoch features of the SC nights, "
+        "trimmed to 30 min around sleep; Fpz-Cz, Pz-Oz and horizontal EOG; R&K scoring, S3 and S4 merged."
+    ),
+    "UCDDB": (
+        "St. Vincent's University Hospital / University College Dublin Sleep Apnea Database, PhysioNet, ODC-By 1.0. "
+        "Raw EEG C3-A2, Wake and N3 epochs only."
+    ),
+}
+
+
+def write_card(split: Split, model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
+    """The card as Markdown."""
+    config = model.config
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [
+        "# Stager",
+        "",
+        "Causal sleep staging (W, N1, N2, N3, R) every 30 s, with zero look-ahead, from any subset of a frontal EEG, a",
+        "posterior EEG and an EOG. **Not a medical device.**",
+        "",
+        "## Model",
+        f"{len(model.members)} stagers that differ in their seed, averaged; each {config.layers} Mamba-2 layers of",
+        f"width {config.d_model}, state {config.d_state}, carried all night; {parameters:,} parameters in all. The",
+        "spectral front-end is part of the graph and has none.",
+        "",
+        "| input | kind | unit | Hz | taken from, in this order |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {spec.name} | {spec.kind} | {spec.unit} | {spec.rate_hz} | {', '.join(spec.derivations)} |"
+            for spec in STAGER_CHANNELS
+        ),
+        "",
+        "## Trained on",
+    ]
+    for name in sorted({night.set_name for night in split.train}):
+        nights = [night for night in split.train if night.set_name == name]
+        subjects = len({night.subject for night in nights})
+        lines += [f"- {len(nights)} nights of {subjects} subjects. {SOURCES.get(name, name)}"]
+    lines += ["", "Real people all; nothing simulated. No recording of theirs is in this bundle, only weights.", ""]
+    lines += ["## Figures", "Fractions of epochs, or Cohen's kappa. How each was measured: benchmarks/README.md.", ""]
+    lines += ["| figure | value |", "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in metrics.items())]
+    lines += [
+        "",
+        "## Limits",
+        "- Adults, mostly healthy or with sleep apnea; no children, no other disorder was seen in training.",
+        "- Scored by R&K rules with S3 and S4 merged; AASM scorers differ, most of all about N1.",
+        "- N1 is its weakest stage, as it is for people.",
+        "- Trained on Fpz-Cz, Pz-Oz and a horizontal EOG; other derivations are stand-ins and do worse.",
+        "- Nights began some 30 min before sleep. Hours of wake before it were not seen in training.",
+        "- In training, posterior EEG and EOG went through an artefact removal that a stream cannot have.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""The `hypnostream train` commands: each a whole run from a folder of data to files, told as it goes."""
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from hypnostream import __version__
+from hypnostream.engine.agreement import Agreement
+from hypnostream.errors import UserError
+from hypnostream.training.card import write_card
+from hypnostream.training.channels import STAGER_CHANNELS
+from hypnostream.training.evaluate import SENSOR_SETS, predict, score
+from hypnostream.training.export import export_bundle, save_weights
+from hypnostream.training.ingest import UCDDB, ingest, nights_in
+from hypnostream.training.manifest import Split, sleep_edf_fold, split_by_subject
+from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
+from hypnostream.training.progress import told
+from hypnostream.training.recipe import Recipe, load_recipe
+from hypnostream.training.results_table import Row, markdown_table
+from hypnostream.training.token_night import TokenNight, read_token_night
+
+FOLDS = (0, 1, 2, 4)  # of Sleep-EDF SC subjects, by number modulo 5; fold 3 is kept elsewhere
+HELD_OUT = "ucddb022"  # the raw night of another laboratory: never trained on
+Nights = list[tuple[Path, TokenNight]]
+
+
+def ingest_command(data: Path, out: Path) -> None:
+    """See `ingest`; skipped files are named and make the exit code 1."""
+    with told("ingest") as progress:
+        skipped = ingest(data, out, lambda name, done, total: progress(done, total, name))
+    for line in skipped:
+        print(f"skipped {line}")
+    print(f"{sum(1 for _ in nights_in(out))} nights in {out}")
+    if skipped:
+        raise SystemExit(1)
+
+
+def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
+    """Ingest, train the ensemble on everybody but the held-out night, export, prove parity."""
+    recipe = load_recipe(recipe_path)
+    nights = _ingested(data, out)
+    split = split_by_subject([night for _, night in nights], lambda night: night.name == HELD_OUT)
+    members = _members(nights, split, recipe, out / "members")
+    _write_record(out, recipe, split)
+    with told("train") as progress:
+        train_members(members, workers, progress)
+    model = ensemble_of(members)
+    held_out = [score(split.test, predict(model, split.test, (1, 1, 1)))] if split.test else []
+    metrics = _metrics("ucddb022_features", held_out)
+    crossvalidated = out.parent / "crossvalidation" / "results.json"
+    if crossvalidated.exists():
+        metrics |= json.loads(crossvalidated.read_text())["mean"]
+    sets = sorted({night.set_name for night in split.train})
+    training = {
+        "sets": "; ".join(sets),
+        "nights": str(len(split.train)),
+        "subjects": str(len({night.subject for night in split.train})),
+        "held_out": HELD_OUT,
+        "licence": "ODC-By 1.0",
+        "recipe": json.dumps(asdict(recipe)),
+    }
+    card = write_card(split, model, metrics)
+    bundle = out / "bundle"
+    report = export_bundle(model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics)
+    save_weights(model, out / "weights.safetensors")
+    (out / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    print(f"bundle: {bundle}\nparity over {report.epochs} epochs: probabilities {report.probabilities:.1e}, ", end="")
+    print(f"states {report.states:.1e}, argmax agreement {report.argmax_agreement:.4f}")
+
+
+def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
+    """Hold out each fold of Sleep-EDF subjects in turn; no other laboratory is in the training of these."""
+    recipe = load_recipe(recipe_path)
+    nights = [(path, night) for path, night in _ingested(data, out) if night.set_name != UCDDB]
+    splits = {fold: split_by_subject([n for _, n in nights], _in_fold(fold)) for fold in FOLDS}
+    members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
+    for fold, split in splits.items():
+        _write_record(out / f"fold{fold}", recipe, split)
+    with told("train") as progress:
+        train_members([member for each in members.values() for member in each], workers, progress)
+    rows = []
+    for fold, split in splits.items():
+        model = ensemble_of(members[fold])
+        save_weights(model, out / f"fold{fold}" / "weights.safetensors")
+        for sensors, present in SENSOR_SETS.items():
+            found = score(split.test, predict(model, split.test, present))
+            rows.append(Row(sensors, str(fold), len({n.subject for n in split.test}), found))
+    (out / "results.md").write_text(markdown_table(rows))
+    content = {"rows": [row.as_dict() for row in rows], "mean": _means(rows)}
+    (out / "results.json").write_text(json.dumps(content, indent=2))
+    print(markdown_table(rows))
+
+
+def _in_fold(fold: int) -> Callable[[TokenNight], bool]:
+    return lambda night: sleep_edf_fold(night) == fold
+
+
+def _ingested(data: Path, out: Path) -> Nights:
+    """Ingest what is not there yet; all nights with their files."""
+    folder = out / "nights"
+    with told("ingest") as progress:
+        skipped = ingest(data, folder, lambda name, done, total: progress(done, total, name))
+    if skipped:
+        raise UserError(f"{len(skipped)} nights could not be ingested, the first: {skipped[0]}")
+    return [(path, read_token_night(path)) for path in nights_in(folder)]
+
+
+def _members(nights: Nights, split: Split, recipe: Recipe, folder: Path) -> list[Member]:
+    inside = {night.name for night in split.train}
+    paths = tuple(path for path, night in nights if night.name in inside)
+    return [Member(paths, with_seed(recipe.fit, seed), folder / f"seed{seed}.safetensors") for seed in recipe.seeds]
+
+
+def _write_record(out: Path, recipe: Recipe, split: Split) -> None:
+    """What the run was: its recipe, who was in which part with hashes, and which code made it."""
+    out.mkdir(parents=True, exist_ok=True)
+    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
+    record = {"recipe": asdict(recipe), "git": git.stdout.strip() or "unknown", "hypnostream": __version__}
+    (out / "run.json").write_text(json.dumps(record, indent=2))
+    (out / "manifest.json").write_text(json.dumps(split.manifest(), indent=2))
+
+
+def _metrics(prefix: str, found: Sequence[Agreement]) -> dict[str, float]:
+    return {
+        f"{prefix}_{name}": round(value, 4)
+        for each in found
+        for name, value in (("accuracy", each.accuracy), ("kappa", each.kappa), ("macro_f1", each.macro_f1))
+        if value is not None
+    }
+
+
+def _means(rows: Sequence[Row]) -> dict[str, float]:
+    out: dict[str, float] = {}
+    for sensors in SENSOR_SETS:
+        chosen = [row.found for row in rows if row.sensors == sensors]
+        for name in ("accuracy", "kappa", "macro_f1"):
+            values = [getattr(each, name) for each in chosen]
+            key = f"sleep_edf_crossvalidated_{sensors.replace(' ', '_').lower()}_{name}"
+            out[key] = round(sum(values) / len(values), 4)
+    return out

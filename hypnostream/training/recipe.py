@@ -1,0 +1,52 @@
+"""A recipe: what a training run is asked for, as a TOML file. An unknown key is an error."""
+
+import tomllib
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from hypnostream.errors import UserError
+from hypnostream.training.fit import FitSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`seeds`: one member of the ensemble each."""
+
+    seeds: tuple[int, ...] = (0,)
+    fit: FitSettings = field(default_factory=FitSettings)
+
+
+def default_recipe_path() -> Path:
+    """The recipe of the shipped bundle."""
+    return Path(str(files("hypnostream.training") / "recipes" / "stager.toml"))
+
+
+def load_recipe(path: Path | None = None) -> Recipe:
+    """Read a recipe. Raises UserError naming the file and the key."""
+    path = default_recipe_path() if path is None else path
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"recipe {path} cannot be read: {error}") from error
+    _refuse_unknown(raw, Recipe, str(path), "")
+    try:
+        recipe = msgspec.convert(raw, Recipe)
+    except msgspec.ValidationError as error:
+        raise UserError(f"recipe {path}: {error}") from error
+    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
+        raise UserError(f"recipe {path}: seeds {list(recipe.seeds)} must be at least one, each once")
+    return recipe
+
+
+def _refuse_unknown(raw: dict[str, Any], kind: type[Any], path: str, prefix: str) -> None:
+    known = {each.name for each in fields(kind)}
+    hints = get_type_hints(kind)
+    for key, value in raw.items():
+        if key not in known:
+            raise UserError(f"recipe {path}: unknown key {prefix}{key}; known are {', '.join(sorted(known))}")
+        if isinstance(value, dict) and is_dataclass(hints[key]):
+            _refuse_unknown(value, hints[key], path, f"{prefix}{key}.")
