@@ -11,7 +11,7 @@ def main() -> None:
 
     try:
         app()
-    except UserError as error:
+    except (UserError, OSError) as error:  # what the system refuses (a full disk), a user can mend as well
         print(f"hypnostream: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -31,13 +31,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
 ) -> None:
     pass
 
 
 def _speed(text: str) -> float | None:
-    """"max" -> None, "realtime" -> 1.0, a positive number -> itself."""
+    """ "max" -> None, "realtime" -> 1.0, a positive number -> itself."""
     if text == "max":
         return None
     try:
@@ -62,6 +64,7 @@ def replay(
     """Stage a recorded night through the same path as live, and write its report."""
     from hypnostream.bridges.replay import ReplayOptions
     from hypnostream.bridges.replay import replay as replay_night
+    from hypnostream.bridges.terminal import progress_bar, summary_lines
     from hypnostream.config import BedConfig, load_config
 
     options = ReplayOptions(
@@ -71,17 +74,12 @@ def replay(
         reference=reference,
         publish=publish,
     )
-    from hypnostream.bridges.terminal import progress_bar
-
-    with progress_bar(file.name, file) as progress:
-        summary, folder = replay_night(file, options, progress)
+    summary, folder = replay_night(file, options, progress_bar)
     if as_json:
         from hypnostream.bridges.summary import encode_summary
 
-        typer.echo(encode_summary(summary).decode())
+        typer.echo(encode_summary(summary).decode(), nl=False)
     else:
-        from hypnostream.bridges.terminal import summary_lines
-
         for line in summary_lines(summary, folder):
             typer.echo(line)
 
@@ -125,6 +123,7 @@ def inspect(
     from hypnostream.bridges.inspect import inspect as inspect_source
     from hypnostream.bridges.inspect import to_builtins, to_text
     from hypnostream.bridges.replay import bundle_of
+    from hypnostream.bridges.terminal import progress_bar, width
     from hypnostream.config import BedConfig, load_config
     from hypnostream.stream.source import Source
 
@@ -139,7 +138,8 @@ def inspect(
     else:
         from hypnostream.bridges.live import open_lsl
 
-        source = open_lsl(bed.lsl)
+        with progress_bar("looking for LSL streams"):
+            source = open_lsl(bed.lsl)
     try:
         inspection = inspect_source(source, bundle_of(bed).channels, bed.channels)
         warnings = list(source.warnings)
@@ -148,8 +148,6 @@ def inspect(
     if as_json:
         typer.echo(json.dumps({**to_builtins(inspection), "warnings": warnings}, indent=2, ensure_ascii=False))
     else:
-        from hypnostream.bridges.terminal import width
-
         typer.echo(to_text(inspection, width=width()))
         for warning in warnings:
             typer.echo(f"warning: {warning}", err=True)
@@ -193,11 +191,12 @@ def train_stager(
     data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
     out: Annotated[Path, typer.Option(help="Where the run and its bundle go.")] = Path("runs/stager"),
     recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
 ) -> None:
     """Train the shipped bundle again from nothing: ingest, fit, export, parity report."""
     from hypnostream.training.commands import stager_command
 
-    stager_command(data, out, recipe)
+    stager_command(data, out, recipe, workers)
 
 
 @train.command("crossvalidate")

@@ -1,10 +1,12 @@
 """A bed at work: live from LSL until stopped, published as it goes, reported at the end."""
 
+import math
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from hypnostream.bridges.lsl import LslSettings, LslSource
@@ -19,8 +21,11 @@ from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
-from hypnostream.stream.clock import RealTimeClock
+from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
 from hypnostream.stream.source import Chunk
+from hypnostream.stream.stages import EPOCH_S
+
+FASTEST = 1e5  # times real time; at more, no two streams keep in step
 
 
 class _Stop:
@@ -63,6 +68,7 @@ def run_live(
     long, for those who must not miss it.
     """
     with _stopped_by_signals() as stop:
+        announce(f"looking for LSL streams, for {config.lsl.timeout_s:g} s at most")
         source = open_lsl(config.lsl)
         try:
             bundle = bundle_of(config)
@@ -71,7 +77,7 @@ def run_live(
                 announce(f"{derivation.spec.name}: {derivation.why}")
             backend = OnnxBackend(bundle)
             first = _first_chunks(source, {d.stream_id for d in montage.derivations}, stop)
-            t0_s = min((float(chunk.timestamps[0]) for chunk in first), default=source.start_s)
+            t0_s = _grid_start_s(source.start_s, first)
             report = NightReport(
                 folder=report_folder(out, config.name),
                 bundle=bundle,
@@ -80,7 +86,7 @@ def run_live(
                 title=config.name,
                 montage=montage,
                 streams=source.streams,
-                start_utc=source.start_utc,
+                start_utc=_wall_time(source, t0_s),
             )
             bed = Bed(
                 source.streams,
@@ -91,12 +97,12 @@ def run_live(
             )
             with (
                 report.table() as table,
-                publisher_of(report, config.publish.address, config.publish.insecure) as publisher,
+                publisher_of(report, t0_s, config.publish.address, config.publish.insecure) as publisher,
             ):
                 announce(f"publishing on {publisher.address}")
                 if wait_for_subscriber_s:
                     publisher.wait_for_subscriber(wait_for_subscriber_s)
-                clock = RealTimeClock(source.speed, start_s=t0_s)
+                clock = _clock(source.speed, t0_s)
                 publisher.status(SESSION_STARTED, clock.now(), detail=config.name)
                 outcome = run(source, bed, clock, [publisher, TableSink(table)], first=first, stop=stop)
                 publisher.status(SESSION_ENDED, clock.now(), detail="stopped" if stop() else "the streams ended")
@@ -117,6 +123,25 @@ def _first_chunks(source: LslSource, wanted: set[str], stop: Callable[[], bool])
             raise UserError("the LSL streams ended before a single sample came; start the sender again")
         chunks = [chunk for chunk in chunks if chunk.stream_id in wanted]
     return [chunk for chunk in chunks if chunk.stream_id in wanted]
+
+
+def _grid_start_s(start_s: float, first: Sequence[Chunk]) -> float:
+    """Stream time of epoch 0: the source's start, and for who joins later that of the epoch then in progress."""
+    if not first:
+        return start_s
+    joined_s = min(float(chunk.timestamps[0]) for chunk in first) - start_s
+    return start_s + EPOCH_S * math.floor(joined_s / EPOCH_S + 1e-6)
+
+
+def _wall_time(source: LslSource, t_s: float) -> datetime | None:
+    """UTC at a stream time."""
+    start_utc = source.start_utc
+    return None if start_utc is None else start_utc + timedelta(seconds=t_s - source.start_s)
+
+
+def _clock(speed: float, t0_s: float) -> Clock:
+    """The session's clock. A sender as fast as it goes leaves no time to be late in: its clock stands still."""
+    return RealTimeClock(speed, start_s=t0_s) if speed < FASTEST else VirtualClock(t0_s)
 
 
 @contextmanager

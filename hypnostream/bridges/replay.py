@@ -2,7 +2,9 @@
 
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypnostream.bridges.edf import EdfSource
@@ -25,13 +27,21 @@ from hypnostream.stream.source import Source
 FULL_SPEED_CHUNK_S = 60.0
 PACED_CHUNK_S = 1.0
 
+# (what is done, how many epochs it has) -> a context with a sink that shows how far it is, or None for nobody
+Progress = Callable[[str, int], AbstractContextManager[Sink | None]]
+
+
+def no_progress(title: str, total: int) -> AbstractContextManager[Sink | None]:
+    """Nobody looks."""
+    return nullcontext()
+
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
     """What a replay is asked for. `speed` None is as fast as it goes; `publish` an address, or None for silence."""
 
     out: Path | None = None
-    config: BedConfig = BedConfig()
+    config: BedConfig = field(default_factory=BedConfig)
     speed: float | None = None
     reference: Path | None = None
     publish: str | None = None
@@ -56,7 +66,7 @@ def montage_of(source: Source, bundle: Bundle, config: BedConfig) -> Montage:
     return montage
 
 
-def replay(path: Path, options: ReplayOptions, progress: Sink | None = None) -> tuple[Summary, Path]:
+def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress) -> tuple[Summary, Path]:
     """Stage a recording and write its report. Returns the summary and the folder."""
     started = time.perf_counter()
     chunk_s = FULL_SPEED_CHUNK_S if options.speed is None else min(FULL_SPEED_CHUNK_S, PACED_CHUNK_S * options.speed)
@@ -90,7 +100,8 @@ def replay(path: Path, options: ReplayOptions, progress: Sink | None = None) -> 
         provisional = options.config.model.provisional and options.speed is not None
         bed = Bed(source.streams, montage, session, options.config.grid.lateness_s, provisional)
         clock: Clock = VirtualClock() if options.speed is None else RealTimeClock(options.speed)
-        outcome = _run(source, bed, clock, report, options, progress)
+        with progress(path.name, epoch_count(source.duration_s)) as bar:
+            outcome = _run(source, bed, clock, report, options, [] if bar is None else [bar])
         drawing = time.perf_counter()
         warnings = [*source.warnings, *notes]
         timings = {"opening_s": opened_s, **outcome.timings()}
@@ -101,25 +112,24 @@ def replay(path: Path, options: ReplayOptions, progress: Sink | None = None) -> 
 
 
 def _run(
-    source: Source, bed: Bed, clock: Clock, report: NightReport, options: ReplayOptions, progress: Sink | None
+    source: Source, bed: Bed, clock: Clock, report: NightReport, options: ReplayOptions, sinks: Sequence[Sink]
 ) -> Outcome:
-    sinks: list[Sink] = [] if progress is None else [progress]
     with report.table() as table:
-        sinks.append(TableSink(table))
+        sinks = [*sinks, TableSink(table)]
         if options.publish is None:
             return run(source, bed, clock, sinks, replay=True)
-        with publisher_of(report, options.publish, options.config.publish.insecure) as publisher:
+        with publisher_of(report, bed.session.t0_s, options.publish, options.config.publish.insecure) as publisher:
             return run(source, bed, clock, [publisher, *sinks], replay=True)
 
 
-def publisher_of(report: NightReport, address: str, insecure: bool) -> Publisher:
-    """A publisher that speaks for this session."""
+def publisher_of(report: NightReport, t0_s: float, address: str, insecure: bool) -> Publisher:
+    """A publisher that speaks for this session, whose epoch 0 begins at stream time `t0_s`."""
     return Publisher(
         address,
         model_hash=report.bundle.hash,
         backend=report.backend,
         scoring_rule=report.bundle.content.scoring_rule,
         session_id=report.session_id,
-        utc_offset_s=None if report.start_utc is None else report.start_utc.timestamp(),
+        utc_offset_s=None if report.start_utc is None else report.start_utc.timestamp() - t0_s,
         insecure=insecure,
     )

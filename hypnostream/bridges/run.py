@@ -1,4 +1,4 @@
-"""The loop that drives a bed: read, wait, push, say. Live and replay are this same loop with another clock and source."""
+"""The loop that drives a bed: read, wait, push, say. Live and replay are this loop with another clock and source."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +10,8 @@ from hypnostream.engine.results import StageResult
 from hypnostream.stream.clock import Clock, VirtualClock
 from hypnostream.stream.source import Chunk, Source, StreamInfo
 
-READ_S = 0.2  # how long one read may wait, in seconds of the session
+READ_S = 0.2  # how long one read may wait, in seconds of the session,
+LEAST_READ_S = 0.005  # but at least so long on the wall, or a fast session would only ask and never sleep
 HEARTBEAT_S = 1.0
 
 
@@ -48,15 +49,14 @@ class Outcome:
         }
 
 
-def chunks_end_s(chunks: Sequence[Chunk], streams: Sequence[StreamInfo]) -> float:
-    """Stream time up to which the fastest of these chunks reach."""
-    rates = {info.stream_id: info.rate_hz for info in streams}
-    ends = []
-    for chunk in chunks:
-        rate = rates.get(chunk.stream_id, 0.0)
-        if len(chunk.timestamps):
-            ends.append(float(chunk.timestamps[-1]) + (1.0 / rate if rate > 0 else 0.0))
-    return max(ends, default=0.0)
+def reached_s(chunks: Sequence[Chunk], streams: Sequence[StreamInfo]) -> float:
+    """Stream time that these chunks reach: the last stamp of all, and one period of the fastest stream.
+
+    The period of a slow stream would be a claim on a time of which the others have not yet spoken.
+    """
+    last_s = max(float(chunk.timestamps[-1]) for chunk in chunks)
+    fastest_hz = max(info.rate_hz for info in streams)
+    return last_s + (1.0 / fastest_hz if fastest_hz > 0 else 0.0)
 
 
 def run(
@@ -73,18 +73,16 @@ def run(
     `first` are chunks that were read already (a live session learns its t0 from them). A `replay` waits for the
     clock to reach the end of what was read before it is processed, as it would have arrived in life.
     """
-    outcome, started = Outcome(end_s=bed.session.t0_s), time.perf_counter()
+    outcome, started = Outcome(), time.perf_counter()
     next_beat_s = clock.now() + HEARTBEAT_S
     pending = list(first)
     while (pending or not source.exhausted) and not stop():
         at = time.perf_counter()
-        chunks, pending = (pending, []) if pending else (source.read(clock.wall_s(READ_S)), [])
+        chunks, pending = (pending, []) if pending else (source.read(max(clock.wall_s(READ_S), LEAST_READ_S)), [])
         outcome.read_s += time.perf_counter() - at
-        end_s = chunks_end_s(chunks, source.streams)
         if replay and chunks:
-            clock.wait_until(end_s)
+            clock.wait_until(reached_s(chunks, source.streams))
         arrived = time.perf_counter()
-        outcome.end_s = max(outcome.end_s, end_s)
         bed.push(chunks)
         results = bed.advance(clock.now())
         outcome.bed_s += time.perf_counter() - arrived
@@ -95,18 +93,17 @@ def run(
             # As fast as it goes, hours pass between two reads: one sign of life is enough for them.
             next_beat_s = now_s + HEARTBEAT_S if isinstance(clock, VirtualClock) else next_beat_s + HEARTBEAT_S
     arrived = time.perf_counter()
-    end_s = source.start_s + source.duration_s if replay and source.duration_s is not None else outcome.end_s
-    outcome.end_s = max(outcome.end_s, end_s) if not stop() else outcome.end_s
-    results = bed.finish(outcome.end_s) if outcome.end_s > bed.session.t0_s else []
+    outcome.end_s = bed.reached_s
+    if replay and source.duration_s is not None and not stop():
+        outcome.end_s = source.start_s + source.duration_s
+    results = bed.finish(outcome.end_s)
     outcome.bed_s += time.perf_counter() - arrived
     _say(results, sinks, clock, arrived, outcome)
     outcome.wall_s = time.perf_counter() - started
     return outcome
 
 
-def _say(
-    results: Sequence[StageResult], sinks: Sequence[Sink], clock: Clock, arrived: float, outcome: Outcome
-) -> None:
+def _say(results: Sequence[StageResult], sinks: Sequence[Sink], clock: Clock, arrived: float, outcome: Outcome) -> None:
     for result in results:
         outcome.model_s += result.compute_s
         if result.final:

@@ -2,13 +2,18 @@
 
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypnostream.bridges.run import Sink
 from hypnostream.bridges.summary import Summary
 from hypnostream.engine.results import StageResult
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 SHOW_AFTER_S = 2.0  # what is done sooner needs no bar
 
@@ -18,46 +23,58 @@ def width() -> int:
     return shutil.get_terminal_size((120, 40)).columns
 
 
+@contextmanager
+def progress_bar(title: str, total: int | None = None) -> Iterator[Sink | None]:
+    """A bar on stderr that grows by an epoch with each final result; without a `total` it only moves.
+
+    Nothing where nobody looks, and nothing in the first two seconds: what is quick pays for no bar.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    bar = _Bar(title, total)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
 class _Bar:
-    """Grows by an epoch with each final result. The bar itself is made when it is worth it."""
+    """The bar of `progress_bar`: a sink from the start, drawn by a timer."""
 
-    def __init__(self, title: str) -> None:
-        import time
-
-        self._title, self._epochs, self._clock, self._started = title, 0, time.monotonic, time.monotonic()
-        self._shown_s = 0.0
+    def __init__(self, title: str, total: int | None) -> None:
+        self._title, self._total, self._done = title, total, 0
+        self._progress: Progress | None = None
+        self._timer = threading.Timer(SHOW_AFTER_S, self._show)
+        self._timer.daemon = True
+        self._timer.start()
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
         """Count a final result."""
-        if not result.final:
-            return
-        self._epochs += 1
-        now = self._clock()
-        if now - self._started > SHOW_AFTER_S and now - self._shown_s > 0.1:
-            self._shown_s = now
-            hours = self._epochs * 30 / 3600
-            print(f"\r{self._title}: {hours:5.2f} h, {self._epochs} epochs", end="", file=sys.stderr, flush=True)
+        self._done += result.final
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=self._done)
 
     def heartbeat(self, now_s: float) -> None:
         """Nothing to do."""
 
     def close(self) -> None:
-        """Leave the line."""
-        if self._shown_s:
-            print(file=sys.stderr)
+        """Take the bar away, or never show it."""
+        self._timer.cancel()
+        self._timer.join()
+        if self._progress is not None:
+            self._progress.stop()
 
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-@contextmanager
-def progress_bar(title: str, path: Path) -> Iterator[Sink | None]:
-    """A bar on stderr, where someone looks at it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    bar = _Bar(title)
-    try:
-        yield bar
-    finally:
-        bar.close()
+        columns = [TextColumn("{task.description}", markup=False), BarColumn()]
+        counted = [MofNCompleteColumn(), TextColumn("epochs"), TimeRemainingColumn()]
+        progress = Progress(*columns, *(counted if self._total else []), console=Console(stderr=True), transient=True)
+        progress.add_task(self._title, total=self._total, completed=self._done)
+        progress.start()
+        self._progress = progress
 
 
 def summary_lines(summary: Summary, folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What runs a graph: `(inputs, mask, age, state) -> (outputs, state')`, batch first, nothing remembered meanwhile."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -39,16 +40,15 @@ class OnnxBackend:
         options.log_severity_level = 3
         # The arena keeps its largest block for ever; one small graph does not need it.
         options.enable_cpu_mem_arena = False
-        try:
+        with _refusing(bundle):
             self._session = ort.InferenceSession(bundle.graph_bytes(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions share no base class of their own
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{bundle.path / bundle.content.epoch.file} is no graph that runs here: {reason}"
-            ) from error
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.name = f"onnxruntime {ort.__version__} cpu"
         self._check(bundle)
+        with _refusing(bundle):  # a number type or an operator that does not fit shows now, not in the night
+            epoch = bundle.content.epoch
+            shapes = {t.name: t.shape for t in epoch.inputs} | {s.input: s.shape for s in epoch.states}
+            self.run({name: np.zeros((1, *shape), np.float32) for name, shape in shapes.items()})
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
         """See `Backend.run`."""
@@ -69,3 +69,15 @@ class OnnxBackend:
                         f"{bundle.path}: {side} differ at {name!r}: bundle.json says {promised.get(name)}, "
                         f"{epoch.file} has {found.get(name)}. Export the bundle again."
                     )
+
+
+@contextmanager
+def _refusing(bundle: Bundle) -> Iterator[None]:
+    """What onnxruntime says of a graph, as a UserError of one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{bundle.path / bundle.content.epoch.file} is no graph that runs here: {reason}") from error

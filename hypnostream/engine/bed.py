@@ -58,6 +58,11 @@ class Bed:
         return sum(path.reader.lost for path in self._paths.values())
 
     @property
+    def reached_s(self) -> float:
+        """Stream time up to which samples have come; a stamp that no one believes does not count."""
+        return max((path.conditioner.reached_s for path in self._paths.values()), default=self.session.t0_s)
+
+    @property
     def gaps(self) -> dict[str, int]:
         """Gaps seen so far, by stream."""
         return {name: path.conditioner.gaps for name, path in self._paths.items()}

@@ -6,6 +6,7 @@ its ONNX graph, and whatever does not fit is refused with the field that differs
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,9 +22,9 @@ FORMAT_VERSION = 1
 MAX_FILE_BYTES = 64 << 20
 MAX_JSON_BYTES = 1 << 20
 
-PlainName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
+PlainName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", max_length=100)]
 Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,6 +137,13 @@ def _check(manifest: Path, content: BundleFile) -> None:
     require("epoch.outputs", {t.name: t.shape for t in content.epoch.outputs}, {"probabilities": (len(STAGES),)})
     names = [spec.name for spec in content.channels]
     require("channel names, each once,", sorted(set(names)), sorted(names))
+    for spec in content.channels:
+        band = (spec.highpass_hz or 0.0, spec.lowpass_hz or math.inf)
+        if spec.highpass_hz == 0 or spec.lowpass_hz == 0 or not 0 <= band[0] < min(band[1], rate / 2):
+            raise UserError(
+                f"{manifest}: channel {spec.name} has highpass_hz {spec.highpass_hz} and lowpass_hz {spec.lowpass_hz}; "
+                f"they must rise from above 0, the first below {rate / 2:g}. Export it again."
+            )
     if not 1 <= content.min_valid_s <= EPOCH_S:
         raise UserError(f"{manifest}: min_valid_s is {content.min_valid_s}, it must lie in 1 to {EPOCH_S}.")
     if content.epoch.file not in content.sha256:

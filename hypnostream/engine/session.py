@@ -74,7 +74,9 @@ class Session:
             state.signal[channel, place : place + count] = samples[first : first + count]
         state.quality[list(seconds.channels), place : place + count] = quality
         good = quality == OK
-        since = np.where(good.any(axis=1), np.argmax(good[:, ::-1], axis=1), state.age_s[list(seconds.channels)] + count)
+        since = np.where(
+            good.any(axis=1), np.argmax(good[:, ::-1], axis=1), state.age_s[list(seconds.channels)] + count
+        )
         state.age_s[list(seconds.channels)] = np.minimum(since, NEVER_S)
         state.next_second += count
 

@@ -97,6 +97,12 @@ class StreamConditioner:
         return self._state.next_second
 
     @property
+    def reached_s(self) -> float:
+        """Stream time up to which samples were accepted; what was dropped for its stamp does not count."""
+        timeline = self._timeline.state
+        return max(self.t0_s, timeline.origin_s + timeline.count / self.info.rate_hz)
+
+    @property
     def dropped_samples(self) -> int:
         """Samples dropped because their time went backward, repeated itself or was absurd."""
         return self._timeline.state.dropped
