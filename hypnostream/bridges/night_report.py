@@ -1,6 +1,6 @@
 """From what a run said to the report folder: the table as it grows, the picture and the summary at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.bridges.picture import Night
+from hypnostream.bridges.picture_process import draw_apart
 from hypnostream.bridges.report import ReportFolder
 from hypnostream.bridges.run import Outcome
 from hypnostream.bridges.summary import (
@@ -64,10 +66,14 @@ class NightReport:
         header = EpochTableHeader(self.session_id, self.bundle.hash, rule, self.start_utc)
         return self.folder.epoch_table(header, [spec.name for spec in self.bundle.channels])
 
-    def write(self, outcome: Outcome, warnings: Sequence[str], timings: dict[str, float]) -> Summary:
+    def write(
+        self,
+        outcome: Outcome,
+        warnings: Sequence[str],
+        timings: dict[str, float],
+        draw: Callable[[Night], bytes] = draw_apart,
+    ) -> Summary:
         """Draw the picture, write the summary, return it."""
-        from hypnostream.bridges.picture import Night
-
         codes = stage_codes(result.stage for result in outcome.final)
         statistics: SleepStatistics = sleep_statistics(codes)
         agreed: Agreement | None = None if self.reference is None else agreement(self.reference, codes)
@@ -83,7 +89,8 @@ class NightReport:
                 start_utc=self.start_utc,
                 reference=self.reference,
                 agreement=agreed,
-            )
+            ),
+            draw,
         )
         summary = Summary(
             versions=installed_versions(),

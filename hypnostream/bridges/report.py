@@ -1,6 +1,6 @@
 """The report folder: `epochs.parquet` while the night goes on, `hypnogram.png` and `summary.json` when it is over."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hypnostream.bridges.atomic import write_atomically
@@ -48,9 +48,9 @@ class ReportFolder:
         """The table of this folder; use it in a `with`."""
         return EpochTable(self.epochs_path, header, channels)
 
-    def write_picture(self, night: Night) -> None:
-        """Draw the night. Raises OSError when the file cannot be written."""
-        write_atomically(self.picture_path, draw_night(night))
+    def write_picture(self, night: Night, draw: Callable[[Night], bytes] = draw_night) -> None:
+        """Draw the night, by `draw`. Raises OSError when the file cannot be written."""
+        write_atomically(self.picture_path, draw(night))
 
     def write_summary(self, summary: Summary) -> None:
         """Write the numbers, as the last of the three. Raises OSError when the file cannot be written."""

@@ -1,0 +1,96 @@
+"""Drawing in a process of its own.
+
+Matplotlib is half a second and 50 MB of what a night costs. Beside the process that stages, it is loaded while the
+night goes by, and its memory never adds to that of a bed.
+"""
+
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import numpy as np
+
+import hypnostream
+from hypnostream.bridges.picture import Night, draw_night
+
+TIMEOUT_S = 60.0  # a first picture on a machine may build matplotlib's list of fonts
+
+
+class PictureProcess:
+    """A process that waits, matplotlib loaded, for one night to draw; use it in a `with`.
+
+    Where it cannot be had or fails, `draw` draws in this process: there is always a picture.
+    """
+
+    def __init__(self) -> None:
+        # -P and the package's own folder: what lies in the folder that a user happens to be in is never imported.
+        paths = [str(Path(hypnostream.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        try:
+            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hypnostream.bridges.picture_process"],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C is ours to answer
+            )
+        except OSError:
+            self._process = None
+
+    def draw(self, night: Night) -> bytes:
+        """The picture as PNG; once."""
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                png, _ = process.communicate(encode_night(night), TIMEOUT_S)
+                if process.returncode == 0 and png:
+                    return png
+            except (OSError, subprocess.TimeoutExpired):
+                process.kill()
+                process.communicate()
+        return draw_night(night)
+
+    def close(self) -> None:
+        """Nothing to draw: let the process end."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def draw_apart(night: Night) -> bytes:
+    """The picture as PNG, by a process that is only now started."""
+    with PictureProcess() as process:
+        return process.draw(night)
+
+
+def encode_night(night: Night) -> bytes:
+    """A night as MessagePack."""
+    return msgspec.msgpack.encode(night, enc_hook=lambda codes: codes.tolist())
+
+
+def decode_night(data: bytes) -> Night:
+    """The inverse of `encode_night`."""
+    return msgspec.msgpack.decode(data, type=Night, dec_hook=lambda kind, codes: np.array(codes, np.int8))
+
+
+def main() -> None:
+    """Draw what comes on stdin to stdout."""
+    import_module("matplotlib.backends.backend_agg")  # while there is nothing to draw yet
+    if data := sys.stdin.buffer.read():
+        sys.stdout.buffer.write(draw_night(decode_night(data)))
+
+
+if __name__ == "__main__":
+    main()
