@@ -7,6 +7,7 @@ night goes by, and its memory never adds to that of a bed.
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -22,16 +23,21 @@ TIMEOUT_S = 60.0  # a first picture on a machine may build matplotlib's list of 
 
 
 class PictureProcess:
-    """A process that waits, matplotlib loaded, for one night to draw; use it in a `with`.
+    """A process that draws one night; use it in a `with`.
 
-    Where it cannot be had or fails, `draw` draws in this process: there is always a picture.
+    `start` it ahead, and matplotlib is loaded when there is something to draw. Where it cannot be had or fails, `draw`
+    draws in this process: there is always a picture.
     """
 
     def __init__(self) -> None:
-        # -P and the package's own folder: what lies in the folder that a user happens to be in is never imported.
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Let it load what it needs, and wait."""
+        # -P and our own folder first: what lies in the folder that a user happens to be in is never imported.
         paths = [str(Path(hypnostream.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        try:
-            self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
+        with suppress(OSError):
+            self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "hypnostream.bridges.picture_process"],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
                 stdin=subprocess.PIPE,
@@ -39,11 +45,11 @@ class PictureProcess:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C is ours to answer
             )
-        except OSError:
-            self._process = None
 
     def draw(self, night: Night) -> bytes:
-        """The picture as PNG; once."""
+        """The picture as PNG."""
+        if self._process is None:
+            self.start()
         process, self._process = self._process, None
         if process is not None:
             try:
@@ -71,8 +77,7 @@ class PictureProcess:
 
 def draw_apart(night: Night) -> bytes:
     """The picture as PNG, by a process that is only now started."""
-    with PictureProcess() as process:
-        return process.draw(night)
+    return PictureProcess().draw(night)
 
 
 def encode_night(night: Night) -> bytes:

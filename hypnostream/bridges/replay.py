@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hypnostream.bridges.edf import EdfSource
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
+from hypnostream.bridges.picture_process import PictureProcess
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import Outcome, Sink, run
 from hypnostream.bridges.summary import Summary, describe_file
@@ -100,12 +101,15 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
         provisional = options.config.model.provisional and options.speed is not None
         bed = Bed(source.streams, montage, session, options.config.grid.lateness_s, provisional)
         clock: Clock = VirtualClock() if options.speed is None else RealTimeClock(options.speed)
-        with progress(path.name, epoch_count(source.duration_s)) as bar:
-            outcome = _run(source, bed, clock, report, options, [] if bar is None else [bar])
-        drawing = time.perf_counter()
-        warnings = [*source.warnings, *notes]
-        timings = {"opening_s": opened_s, **outcome.timings()}
-        summary = report.write(outcome, warnings, timings | {"total_before_drawing_s": drawing - started})
+        with PictureProcess() as pictures:
+            if options.speed is None:
+                pictures.start()  # it takes as long to load as a night to stage
+            with progress(path.name, epoch_count(source.duration_s)) as bar:
+                outcome = _run(source, bed, clock, report, options, [] if bar is None else [bar])
+            drawing = time.perf_counter()
+            warnings = [*source.warnings, *notes]
+            timings = {"opening_s": opened_s, **outcome.timings(), "total_before_drawing_s": drawing - started}
+            summary = report.write(outcome, warnings, timings, pictures.draw)
         return summary, report.folder.path
     finally:
         source.close()

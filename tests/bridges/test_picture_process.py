@@ -59,11 +59,13 @@ def test_another_process_draws_the_same_picture(monkeypatch: pytest.MonkeyPatch,
 def test_without_another_process_this_one_draws(monkeypatch: pytest.MonkeyPatch, interpreter: str) -> None:
     monkeypatch.setattr("sys.executable", interpreter)
     with PictureProcess() as process:
+        process.start()
         assert process.draw(full_night()).startswith(b"\x89PNG")
 
 
 def test_a_process_that_has_nothing_to_draw_ends() -> None:
     process = PictureProcess()
+    process.start()
     started = process._process
     assert started is not None
     assert started.poll() is None
