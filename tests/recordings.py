@@ -17,10 +17,11 @@ RATE_HZ = 128
 STAGES = (0, 0, 1, 2, 2, 3, 3, 2, 4, 4)  # the hypnogram that all of these nights repeat
 
 
+Recording = tuple[tuple[StreamInfo, ...], tuple[Chunk, ...]]
+
+
 @lru_cache(maxsize=8)
-def night(
-    epochs: int, faults: tuple[Fault, ...] = (), seed: int = 5
-) -> tuple[tuple[StreamInfo, ...], tuple[Chunk, ...]]:
+def night(epochs: int, faults: tuple[Fault, ...] = (), seed: int = 5) -> Recording:
     """The streams of a simulated night and all that they send, one chunk a stream."""
     stages = [STAGES[epoch % len(STAGES)] for epoch in range(epochs)]
     settings = NightSettings(stages=stages, faults=faults, rate_hz=RATE_HZ)
