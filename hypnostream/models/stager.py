@@ -56,7 +56,7 @@ class Stager(nn.Module):
         super().__init__()
         self.config = config
         C, D = config.channels, config.d_model
-        self.tokens = SpectralTokens(config.wavelet, config.bands, config.min_valid_s)
+        self.tokens = SpectralTokens(config.wavelet, config.bands, config.min_valid_s).float()
         self.register_buffer("shape_mean", torch.zeros(C, SHAPE))
         self.register_buffer("shape_std", torch.ones(C, SHAPE))
         self.running_level = RunningLevel(C, LEVEL + SHAPE, config.level_memory)

@@ -76,7 +76,7 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     """Hold out each fold of Sleep-EDF subjects in turn; no other laboratory is in the training of these."""
     recipe = load_recipe(recipe_path)
     nights = [(path, night) for path, night in _ingested(data, out) if night.set_name != UCDDB]
-    splits = {fold: split_by_subject([n for _, n in nights], _in_fold(fold)) for fold in FOLDS}
+    splits = {fold: split_by_subject([n for _, n in nights], in_fold(fold)) for fold in FOLDS}
     members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
     for fold, split in splits.items():
         _write_record(out / f"fold{fold}", recipe, split)
@@ -95,7 +95,8 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     print(markdown_table(rows))
 
 
-def _in_fold(fold: int) -> Callable[[TokenNight], bool]:
+def in_fold(fold: int) -> Callable[[TokenNight], bool]:
+    """Whether a night is of a subject of this fold."""
     return lambda night: sleep_edf_fold(night) == fold
 
 

@@ -1,0 +1,136 @@
+"""The stager: one set of weights in every form, any subset of sensors, any amplifier."""
+
+import numpy as np
+import pytest
+import torch
+
+from hypnostream.models.normaliser import RunningLevel
+from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble, StagerState
+from hypnostream.models.token_features import LEVEL, SHAPE
+
+C = 3
+
+
+def _stager(seed: int = 0) -> Stager:
+    torch.manual_seed(seed)
+    return Stager(StagerConfig(d_model=32, headdim=16)).eval()
+
+
+def _features(batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    mask = (torch.rand(batch, length, C) > 0.3).float()
+    age = torch.rand(batch, length, C) * 600 * (1 - mask)
+    return torch.randn(batch, length, C, SHAPE), torch.randn(batch, length, C, LEVEL) - 12, mask, age
+
+
+def _signals(batch: int, epochs: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    x = torch.randn(batch, epochs, C, 3000).cumsum(-1) * 2
+    valid = (torch.rand(batch, epochs, C, 30) > 0.2).float()
+    return x * valid.repeat_interleave(100, -1), valid, torch.zeros(batch, epochs, C)
+
+
+@torch.no_grad()
+def test_features_in_pieces_equal_the_whole_night() -> None:
+    model = _stager()
+    shape, level, mask, age = _features(2, 90)
+    whole, after = model(shape, level, mask, age)
+    state: StagerState | None = None
+    pieces = []
+    for start, stop in ((0, 1), (1, 40), (40, 90)):
+        part = slice(start, stop)
+        logits, state = model(shape[:, part], level[:, part], mask[:, part], age[:, part], state)
+        pieces.append(logits)
+    assert state is not None
+    assert torch.allclose(torch.cat(pieces, 1), whole, atol=1e-5)
+    assert torch.allclose(state.level.total, after.level.total, rtol=1e-5, atol=1e-4)  # sums of some hundreds
+    assert torch.allclose(state.layers[1].ssm, after.layers[1].ssm, atol=1e-5)
+
+
+@torch.no_grad()
+def test_steps_on_signals_equal_the_sequence_on_their_features() -> None:
+    model = _stager()
+    x, valid, age = _signals(2, 12)
+    tokens = [model.tokens(x[:, t], valid[:, t]) for t in range(12)]
+    shape, level, mask = (torch.stack(parts, 1) for parts in zip(*tokens, strict=True))
+    logits, after = model(shape, level, mask, age)
+    state, stepped = model.initial_state(2), []
+    for t in range(12):
+        p, state = model.step(x[:, t], valid[:, t], age[:, t], state)
+        stepped.append(p)
+    assert torch.allclose(torch.stack(stepped, 1), torch.softmax(logits, -1), atol=1e-5)
+    assert torch.allclose(state.layers[0].ssm, after.layers[0].ssm, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_gain_of_half_or_double_changes_no_probability() -> None:
+    model = _stager()
+    x, valid, age = _signals(1, 6)
+    for gain in (0.5, 1.5):
+        state, other = model.initial_state(1), model.initial_state(1)
+        for t in range(6):
+            p, state = model.step(x[:, t], valid[:, t], age[:, t], state)
+            q, other = model.step(x[:, t] * gain, valid[:, t], age[:, t], other)
+            assert torch.allclose(p, q, atol=2e-3)
+
+
+@torch.no_grad()
+def test_what_a_masked_channel_holds_does_not_matter() -> None:
+    model = _stager()
+    shape, level, mask, age = _features(1, 20)
+    hidden = mask == 0
+    logits, _ = model(shape, level, mask, age)
+    shape[hidden], level[hidden] = 1e3, -1e3
+    again, _ = model(shape, level, mask, age)
+    assert torch.allclose(logits, again, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("present", [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+def test_any_subset_of_sensors_gives_probabilities(present: tuple[int, ...]) -> None:
+    model = _stager()
+    x, valid, age = _signals(1, 3)
+    valid = valid * torch.tensor(present, dtype=torch.float32).view(1, 1, C, 1)
+    state = model.initial_state(1)
+    for t in range(3):
+        before = state
+        p, state = model.step(x[:, t], valid[:, t], age[:, t], state)
+        assert torch.isfinite(p).all()
+        assert p.sum().item() == pytest.approx(1.0, abs=1e-5)
+        assert not torch.equal(before.layers[0].ssm, state.layers[0].ssm)
+
+
+@torch.no_grad()
+def test_an_ensemble_says_the_mean_of_its_members() -> None:
+    members = [_stager(seed) for seed in range(3)]
+    ensemble = StagerEnsemble(members).eval()
+    x, valid, age = _signals(2, 4)
+    states, state = [m.initial_state(2) for m in members], ensemble.initial_state(2)
+    for t in range(4):
+        alone = []
+        for index, member in enumerate(members):
+            p, states[index] = member.step(x[:, t], valid[:, t], age[:, t], states[index])
+            alone.append(p)
+        together, state = ensemble.step(x[:, t], valid[:, t], age[:, t], state)
+        assert torch.allclose(together, torch.stack(alone).mean(0), atol=1e-6)
+
+
+def test_members_of_different_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="one and the same config"):
+        StagerEnsemble([_stager(), Stager(StagerConfig(d_model=64, headdim=16))])
+
+
+@torch.no_grad()
+def test_running_level_is_the_discounted_mean_of_what_was_there() -> None:
+    rng = np.random.default_rng(0)
+    level, mask = rng.normal(size=(50, 1, 2)), (rng.uniform(size=(50, 1)) > 0.4).astype(float)
+    module = RunningLevel(1, 2, memory=20.0)
+    state = module.initial_state(1, torch.zeros(1))
+    keep = np.exp(-1 / 20)
+    for t in range(50):
+        weights = keep ** np.arange(t, -1, -1)[:, None] * mask[: t + 1]
+        centred, state = module.step(
+            torch.from_numpy(level[None, t]).float(), torch.from_numpy(mask[None, t]).float(), state
+        )
+        expected = np.zeros(2)
+        if mask[t, 0]:
+            expected = level[t, 0] - (weights[:, :, None] * level[: t + 1]).sum(0)[0] / weights.sum()
+        assert np.abs(centred[0, 0].numpy() - expected).max() < 1e-5
