@@ -1,8 +1,9 @@
-"""Loudness relative to the sleeper's own past: the one normalisation that a stream can have.
+"""Everything relative to the sleeper's own past: the one normalisation that a stream can have.
 
 A level (a log power) means nothing by itself: electrodes and amplifiers differ by factors. Its distance from the
-running mean of the same channel, in the same night so far, cancels any constant gain. The mean forgets with a time
-constant and starts as the plain mean of what was seen; seconds without signal do not count.
+running mean of the same channel, in the same night so far, cancels any constant gain; in units of the running spread
+it also says how far this sleeper goes. Both forget with a time constant and start from what was seen; epochs without
+signal do not count. At first the spread is mostly the one that training saw.
 """
 
 from typing import NamedTuple
@@ -12,46 +13,69 @@ from torch import Tensor, nn
 
 
 class LevelState(NamedTuple):
-    """Discounted sums: the running mean is `total / weight`."""
+    """Discounted sums: the running mean is `total / weight`, the mean square `square / weight`."""
 
     total: Tensor  # (B, C, A)
+    square: Tensor  # (B, C, A)
     weight: Tensor  # (B, C)
 
 
 class RunningLevel(nn.Module):
-    """Subtracts the running mean, the present step included. `memory` is the time constant in steps."""
+    """Values about their running mean, the present step included, plain and in units of the running spread.
 
-    def __init__(self, channels: int, levels: int, memory: float) -> None:
+    `memory` is the time constant in steps; `prior_spread` (C, A) counts as `prior_weight` steps of evidence.
+    `origin` (C, A) is subtracted first: it changes no result, but keeps float32 sums of squares exact.
+    """
+
+    origin: Tensor
+    prior_spread: Tensor
+
+    def __init__(self, channels: int, values: int, memory: float, prior_weight: float = 40.0) -> None:
         super().__init__()
-        self.channels, self.levels, self.memory = channels, levels, memory
+        self.channels, self.values, self.memory, self.prior_weight = channels, values, memory, prior_weight
+        self.register_buffer("origin", torch.zeros(channels, values))
+        self.register_buffer("prior_spread", torch.ones(channels, values))
 
     def initial_state(self, batch: int, like: Tensor) -> LevelState:
         """Nothing seen yet."""
-        return LevelState(
-            like.new_zeros(batch, self.channels, self.levels, dtype=torch.float32),
-            like.new_zeros(batch, self.channels, dtype=torch.float32),
-        )
+        sums = like.new_zeros(batch, self.channels, self.values, dtype=torch.float32)
+        return LevelState(sums, sums.clone(), like.new_zeros(batch, self.channels, dtype=torch.float32))
 
     @property
     def keep(self) -> float:
         """What a step leaves of the past."""
         return float(torch.exp(torch.tensor(-1.0 / self.memory)))
 
-    def step(self, level: Tensor, mask: Tensor, state: LevelState) -> tuple[Tensor, LevelState]:
-        """`level` (B, C, A), `mask` (B, C) in 0/1 -> levels about their mean, zero where masked."""
-        total = state.total * self.keep + level * mask.unsqueeze(-1)
-        weight = state.weight * self.keep + mask
-        mean = total / weight.clamp(min=1e-6).unsqueeze(-1)
-        return (level - mean) * mask.unsqueeze(-1), LevelState(total, weight)
+    def step(self, value: Tensor, mask: Tensor, state: LevelState) -> tuple[Tensor, LevelState]:
+        """`value` (B, C, A), `mask` (B, C) in 0/1 -> (B, C, 2 A): centred, then standardised; zero where masked."""
+        value = value - self.origin
+        kept = value * mask.unsqueeze(-1)
+        after = LevelState(
+            state.total * self.keep + kept, state.square * self.keep + kept * kept, state.weight * self.keep + mask
+        )
+        return self._relative(value, mask, after), after
 
-    def forward(self, level: Tensor, mask: Tensor, state: LevelState) -> tuple[Tensor, LevelState]:
-        """A stretch: `level` (B, L, C, A), `mask` (B, L, C); the same recurrence as one product with a matrix."""
-        length = level.shape[1]
-        t = torch.arange(length, device=level.device)
+    def forward(self, value: Tensor, mask: Tensor, state: LevelState) -> tuple[Tensor, LevelState]:
+        """A stretch: `value` (B, L, C, A), `mask` (B, L, C); the same recurrence as one product with a matrix."""
+        value = value - self.origin
+        t = torch.arange(value.shape[1], device=value.device)
         past = torch.exp(-(t[:, None] - t[None]).clamp(min=0) / self.memory).tril()  # (L, L)
         first = torch.exp(-(t + 1.0) / self.memory)  # (L,) what is left of the state
-        masked = (level * mask.unsqueeze(-1)).flatten(2)  # (B, L, CA)
-        total = (past @ masked).reshape(level.shape) + first[:, None, None] * state.total.unsqueeze(1)
-        weight = past @ mask + first[:, None] * state.weight.unsqueeze(1)
-        mean = total / weight.clamp(min=1e-6).unsqueeze(-1)
-        return (level - mean) * mask.unsqueeze(-1), LevelState(total[:, -1], weight[:, -1])
+
+        def running(x: Tensor, before: Tensor) -> Tensor:
+            total = (past @ x.flatten(2)).reshape(x.shape)
+            return total + first.reshape(-1, *(1,) * (before.ndim - 1)) * before.unsqueeze(1)
+
+        kept = value * mask.unsqueeze(-1)
+        sums = LevelState(running(kept, state.total), running(kept * kept, state.square), running(mask, state.weight))
+        after = LevelState(sums.total[:, -1], sums.square[:, -1], sums.weight[:, -1])
+        return self._relative(value, mask, sums), after
+
+    def _relative(self, value: Tensor, mask: Tensor, sums: LevelState) -> Tensor:
+        weight = sums.weight.clamp(min=1e-6).unsqueeze(-1)
+        mean = sums.total / weight
+        centred = value - mean
+        spread = (sums.square - mean * sums.total).clamp(min=0)  # the weighted sum of squared distances
+        prior = self.prior_weight * self.prior_spread.square()
+        deviation = torch.sqrt((spread + prior) / (weight + self.prior_weight))
+        return torch.cat([centred, centred / deviation], dim=-1) * mask.unsqueeze(-1)

@@ -60,7 +60,7 @@ class Stager(nn.Module):
         self.register_buffer("shape_mean", torch.zeros(C, SHAPE))
         self.register_buffer("shape_std", torch.ones(C, SHAPE))
         self.running_level = RunningLevel(C, LEVEL + SHAPE, config.level_memory)
-        width = SHAPE + LEVEL + SHAPE
+        width = SHAPE + 2 * (LEVEL + SHAPE)
         self.embed_weight = nn.Parameter(torch.randn(C, width, D) / width**0.5)
         self.embed_bias = nn.Parameter(torch.zeros(C, D))
         self.token = nn.Sequential(nn.LayerNorm(D), nn.GELU(), nn.Linear(D, D))
@@ -81,12 +81,12 @@ class Stager(nn.Module):
     def _mixer(self, index: int) -> Mamba2:
         return cast(Mamba2, self.mixers[index])
 
-    def fuse(self, shape: Tensor, centred: Tensor, mask: Tensor, age_s: Tensor) -> Tensor:
-        """`shape` (..., C, 19), `centred` levels and shapes (..., C, 26), `mask` and `age_s` (..., C) -> (..., D)."""
+    def fuse(self, shape: Tensor, relative: Tensor, mask: Tensor, age_s: Tensor) -> Tensor:
+        """`shape` (..., C, 19), `relative` (..., C, 52) of `RunningLevel`, `mask` and `age_s` (..., C) -> (..., D)."""
         absolute = ((shape - self.shape_mean) / self.shape_std).clamp(-6, 6)
-        level = centred[..., :LEVEL].clamp(-5, 5)
-        relative = (centred[..., LEVEL:] / self.shape_std).clamp(-6, 6)
-        x = torch.cat([absolute, level, relative], dim=-1) * mask.unsqueeze(-1)  # (..., C, 45)
+        centred, standardised = torch.split(relative, LEVEL + SHAPE, dim=-1)
+        centred = (centred / self.running_level.prior_spread).clamp(-6, 6)
+        x = torch.cat([absolute, centred, standardised.clamp(-6, 6)], dim=-1) * mask.unsqueeze(-1)  # (..., C, 71)
         x = (x.unsqueeze(-2) @ self.embed_weight).squeeze(-2) + self.embed_bias  # (..., C, D)
         x = self.token(x) * mask.unsqueeze(-1)
         mean = x.sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1.0)  # (..., D)
@@ -112,8 +112,8 @@ class Stager(nn.Module):
     ) -> tuple[Tensor, StagerState]:
         """A stretch of epochs from features, (B, L, C, ...) each -> logits (B, L, 5) and the state after it."""
         state = self.initial_state(shape.shape[0]) if state is None else state
-        centred, level_state = self.running_level(torch.cat([level, shape], dim=-1), mask, state.level)
-        logits, layers = self.decode(self.fuse(shape, centred, mask, age_s), state.layers, stepwise=False)
+        relative, level_state = self.running_level(torch.cat([level, shape], dim=-1), mask, state.level)
+        logits, layers = self.decode(self.fuse(shape, relative, mask, age_s), state.layers, stepwise=False)
         return logits, StagerState(level_state, layers)
 
     def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Tensor, StagerState]:
@@ -150,12 +150,12 @@ class StagerEnsemble(nn.Module):
         """As `Stager.step`."""
         first, depth = self._member(0), self.config.layers
         shape, level, mask = first.tokens(signal_uv, valid)
-        centred, level_state = first.running_level.step(torch.cat([level, shape], dim=-1), mask, state.level)
+        relative, level_state = first.running_level.step(torch.cat([level, shape], dim=-1), mask, state.level)
         probabilities, layers = [], list[MambaState]()
         for index in range(len(self.members)):
             member = self._member(index)
             own = state.layers[index * depth : (index + 1) * depth]
-            logits, after = member.decode(member.fuse(shape, centred, mask, age_s), own, stepwise=True)
+            logits, after = member.decode(member.fuse(shape, relative, mask, age_s), own, stepwise=True)
             probabilities.append(F.softmax(logits, dim=-1))
             layers += after
         mean = torch.stack(probabilities).mean(0)

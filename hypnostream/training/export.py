@@ -41,7 +41,7 @@ class ParityReport:
 
 def flatten_state(state: StagerState) -> dict[str, Tensor]:
     """A state as named tensors, in the order of the graph's inputs."""
-    out = {"level_total": state.level.total, "level_weight": state.level.weight}
+    out = {f"level_{name}": value for name, value in state.level._asdict().items()}
     for index, layer in enumerate(state.layers):
         out |= {f"conv_{index}": layer.conv, f"ssm_{index}": layer.ssm}
     return out
@@ -49,8 +49,8 @@ def flatten_state(state: StagerState) -> dict[str, Tensor]:
 
 def unflatten_state(values: list[Tensor]) -> StagerState:
     """The inverse of `flatten_state`, by order."""
-    pairs = zip(values[2::2], values[3::2], strict=True)
-    return StagerState(LevelState(values[0], values[1]), tuple(MambaState(conv, ssm) for conv, ssm in pairs))
+    pairs = zip(values[3::2], values[4::2], strict=True)
+    return StagerState(LevelState(*values[:3]), tuple(MambaState(conv, ssm) for conv, ssm in pairs))
 
 
 class StepGraph(nn.Module):

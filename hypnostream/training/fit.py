@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from hypnostream.engine.session import NEVER_S
 from hypnostream.models.mamba2 import MambaState
+from hypnostream.models.normaliser import LevelState
+from hypnostream.models.token_features import LEVEL
 from hypnostream.models.stager import Stager, StagerConfig, StagerState
 from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
 from hypnostream.training.token_night import TokenNight
@@ -84,12 +86,15 @@ def set_statistics(model: Stager, nights: Sequence[TokenNight]) -> None:
     std = np.sqrt((np.square(shape - mean) * mask).sum(0) / count)
     model.shape_mean.copy_(torch.from_numpy(mean))
     model.shape_std.copy_(torch.from_numpy(np.maximum(std, 1e-2)))
+    level = np.concatenate([n.level for n in nights]).astype(np.float64)
+    model.running_level.origin.copy_(torch.from_numpy(np.concatenate([(level * mask).sum(0) / count, mean], axis=1)))
+    model.running_level.prior_spread[:, LEVEL:].copy_(model.shape_std)
 
 
 def detached(state: StagerState) -> StagerState:
     """The same state, its history forgotten by the gradient."""
     layers = tuple(MambaState(layer.conv.detach(), layer.ssm.detach()) for layer in state.layers)
-    return StagerState(type(state.level)(state.level.total.detach(), state.level.weight.detach()), layers)
+    return StagerState(LevelState(*(value.detach() for value in state.level)), layers)
 
 
 def class_weights(nights: Sequence[TokenNight], power: float) -> Tensor:
