@@ -4,19 +4,17 @@ Matplotlib is half a second and 50 MB of what a night costs. Beside the process 
 night goes by, and its memory never adds to that of a bed.
 """
 
-import os
 import subprocess
 import sys
 from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 import numpy as np
 
-import hypnostream
+from hypnostream.bridges.own_process import own_environment
 from hypnostream.bridges.picture import Night, draw_night
 
 TIMEOUT_S = 60.0  # a first picture on a machine may build matplotlib's list of fonts
@@ -34,12 +32,10 @@ class PictureProcess:
 
     def start(self) -> None:
         """Let it load what it needs, and wait."""
-        # -P and our own folder first: what lies in the folder that a user happens to be in is never imported.
-        paths = [str(Path(hypnostream.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         with suppress(OSError):
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # as own_command has it
                 [sys.executable, "-P", "-m", "hypnostream.bridges.picture_process"],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                env=own_environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
