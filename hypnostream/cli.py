@@ -61,7 +61,7 @@ def replay(
     publish: Annotated[str | None, typer.Option(help="Publish on this ZeroMQ address while it runs.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Stage a recorded night through the same path as live, and write its report."""
+    """Stage a recorded night. It takes the same path as a live one, and its report goes into a folder."""
     from hypnostream.bridges.replay import ReplayOptions
     from hypnostream.bridges.replay import replay as replay_night
     from hypnostream.bridges.terminal import progress_bar, summary_lines
@@ -89,7 +89,7 @@ def run(
     config: Annotated[Path, typer.Option(help="A bed's TOML file.")],
     out: Annotated[Path | None, typer.Option(help="The report's folder (default: a new one beside you).")] = None,
 ) -> None:
-    """Stage live from LSL until stopped; Ctrl-C and SIGTERM close cleanly."""
+    """Stage live from LSL until stopped. Ctrl-C and SIGTERM close cleanly, with a report."""
     from hypnostream.bridges.live import run_live
     from hypnostream.bridges.terminal import summary_lines
     from hypnostream.config import load_config
@@ -104,7 +104,7 @@ def watch(
     address: Annotated[str, typer.Argument(help="Where a session publishes.")] = "tcp://127.0.0.1:5556",
     as_json: Json = False,
 ) -> None:
-    """Subscribe to a session and show its hypnogram and sensors as they come."""
+    """Show a session as it goes. It subscribes, and draws the hypnogram and the sensors as they come."""
     from rich.console import Console
 
     from hypnostream.bridges.watch import watch as watch_session
@@ -119,7 +119,7 @@ def inspect(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Say which channel is taken for what, from which label, unit and rate, and why; what is ambiguous or missing."""
+    """Say which channel is taken for what. From which label, unit and rate, and why; what is ambiguous or missing."""
     from hypnostream.bridges.inspect import inspect as inspect_source
     from hypnostream.bridges.inspect import to_builtins, to_text
     from hypnostream.bridges.replay import bundle_of
@@ -160,7 +160,7 @@ def demo(
     hours: Annotated[float, typer.Option(min=0.1, max=12, help="How long a night to simulate.")] = 8.0,
     seed: Annotated[int, typer.Option(help="Which sleeper.")] = 1,
 ) -> None:
-    """A simulated bedside monitor streams a night over LSL; stage it, publish it, watch it, report it."""
+    """Stage a simulated night over real LSL. It is streamed, staged, published, watched and reported."""
     from hypnostream.bridges.demo import run_demo
 
     run_demo(out, speed, hours, seed)
@@ -168,7 +168,7 @@ def demo(
 
 @app.command()
 def bench(as_json: Json = False) -> None:
-    """Time one epoch, one provisional second and an 8 h replay on this machine."""
+    """Time this machine. One epoch, one provisional second and a replay of 8 h."""
     from hypnostream.bridges.bench import bench_here
 
     report = bench_here()

@@ -25,6 +25,7 @@ from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
 from hypnostream.stream.source import Chunk
 from hypnostream.stream.stages import EPOCH_S
 
+MOST_MISSED_S = 3600.0
 FASTEST = 1e5  # times real time; at more, no two streams keep in step
 
 
@@ -126,10 +127,13 @@ def _first_chunks(source: LslSource, wanted: set[str], stop: Callable[[], bool])
 
 
 def _grid_start_s(start_s: float, first: Sequence[Chunk]) -> float:
-    """Stream time of epoch 0: the source's start, and for who joins later that of the epoch then in progress."""
-    if not first:
+    """Stream time of epoch 0: the source's start, as in a replay, what was missed of it being epochs without data.
+
+    Who joins when that is more than `MOST_MISSED_S` ago begins with the epoch then in progress.
+    """
+    joined_s = min((float(chunk.timestamps[0]) for chunk in first), default=start_s) - start_s
+    if 0 <= joined_s <= MOST_MISSED_S:
         return start_s
-    joined_s = min(float(chunk.timestamps[0]) for chunk in first) - start_s
     return start_s + EPOCH_S * math.floor(joined_s / EPOCH_S + 1e-6)
 
 

@@ -110,5 +110,7 @@ def _say(results: Sequence[StageResult], sinks: Sequence[Sink], clock: Clock, ar
             outcome.final.append(result)
         else:
             outcome.provisional += 1
+        # Where time stands still between samples, no one waits and there is no latency.
+        latency_s = None if isinstance(clock, VirtualClock) else time.perf_counter() - arrived
         for sink in sinks:
-            sink.publish(result, clock.now(), time.perf_counter() - arrived)
+            sink.publish(result, clock.now(), latency_s)

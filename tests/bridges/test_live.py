@@ -1,0 +1,140 @@
+"""`hypnostream run` as a process of its own beside real LSL streams: what it says, and how it ends."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pylsl
+import pytest
+
+from hypnostream.bridges.client import Client
+from hypnostream.bridges.live import _clock, _grid_start_s
+from hypnostream.bridges.messages import EpochMessage, StatusMessage
+from hypnostream.bridges.summary import read_summary
+from hypnostream.bridges.tables import read_epochs
+from hypnostream.stream.clock import RealTimeClock, VirtualClock
+from hypnostream.stream.source import Chunk
+from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
+
+RATE_HZ = 128
+
+
+@pytest.fixture
+def bed(tmp_path: Path, lsl_session_id: str) -> Path:
+    """The configuration of a bed that hears the streams of this test run alone."""
+    return bed_file(tmp_path, lsl_session_id)
+
+
+@contextmanager
+def amplifier(name: str, silent: bool = False) -> Iterator[None]:
+    """An EEG in real time as an amplifier sends it, with LSL's own stamps, from a thread."""
+    info = pylsl.StreamInfo(name, "EEG", 1, RATE_HZ, "float32", f"serial-{name}")
+    channel = info.desc().append_child("channels").append_child("channel")
+    channel.append_child_value("label", "Fpz-Cz")
+    channel.append_child_value("unit", "microvolts")
+    outlet, stop = pylsl.StreamOutlet(info), threading.Event()
+
+    def send() -> None:
+        rng, sent, started_s = np.random.default_rng(0), 0, pylsl.local_clock()
+        while not stop.wait(0.05):
+            due = int((pylsl.local_clock() - started_s) * RATE_HZ)
+            if due > sent:
+                stamps = started_s + np.arange(sent, due) / RATE_HZ
+                outlet.push_chunk(rng.normal(0, 20, (due - sent, 1)).astype(np.float32), stamps.tolist())
+                sent = due
+
+    thread = threading.Thread(target=send)
+    if not silent:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        if not silent:
+            thread.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_flushes_and_closes_cleanly(bed: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with amplifier("fpz"), Client(f"ipc://{tmp_path}/out") as client, running(bed, tmp_path / "report") as process:
+        provisional: list[EpochMessage] = []
+        while len(provisional) < 2:
+            message = client.receive(STOPPED_WITHIN_S)
+            assert message is not None
+            provisional += [message] if isinstance(message, EpochMessage) else []
+        process.send_signal(number)
+        out, err = process.communicate(timeout=STOPPED_WITHIN_S)
+        rest = [message for message in iter(lambda: client.receive(0.5), None) if message.kind != "heartbeat"]
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == f"publishing on ipc://{tmp_path}/out"
+    assert f"report: {tmp_path}/report/" in out
+    # What was published.
+    assert all(message.status == "preliminary" and message.epoch == 0 for message in provisional)
+    moment = provisional[0].time
+    assert moment.utc_s == pytest.approx(time.time(), abs=30.0)
+    assert provisional[0].latency_s is not None
+    assert 0 <= provisional[0].latency_s < 1
+    final = [message for message in rest if isinstance(message, EpochMessage) and message.status == "final"]
+    assert [message.epoch for message in final] == [0]
+    assert isinstance(rest[-1], StatusMessage)
+    assert (rest[-1].state, rest[-1].detail) == ("session_ended", "stopped")
+    # What was written.
+    (result,) = read_epochs(tmp_path / "report" / "epochs.parquet")[1]
+    assert (result.epoch, result.final) == (0, True)
+    assert 0 < result.channels[0].ok_fraction < 0.9
+    summary = read_summary(tmp_path / "report" / "summary.json")
+    assert summary.session_id == final[0].origin.session_id
+    assert summary.input is None
+    assert summary.start_utc is not None
+    assert summary.start_utc.timestamp() == pytest.approx(time.time(), abs=60.0)
+    assert [channel.found for channel in summary.channels] == [True, False, False]
+    assert (tmp_path / "report" / "hypnogram.png").exists()
+
+
+def test_stopped_before_a_sample_came_it_reports_an_empty_night(bed: Path, tmp_path: Path) -> None:
+    with amplifier("silent", silent=True), running(bed, tmp_path / "report") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("eog: ") or "Fpz-Cz" in line:
+                break
+        process.terminate()
+        process.communicate(timeout=STOPPED_WITHIN_S)
+    assert process.returncode == 0
+    assert read_epochs(tmp_path / "report" / "epochs.parquet")[1] == []
+    assert read_summary(tmp_path / "report" / "summary.json").epochs.total == 0
+
+
+def test_streams_of_no_use_are_one_line(bed: Path, tmp_path: Path) -> None:
+    outlet = pylsl.StreamOutlet(pylsl.StreamInfo("knee", "Accelerometer", 3, 50, "float32", "knee"))
+    with running(bed, tmp_path / "report") as process:
+        out, err = process.communicate(timeout=STOPPED_WITHIN_S)
+    assert (process.returncode, out) == (2, "")
+    assert "no channel serves this model" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert not (tmp_path / "report").exists()
+    del outlet
+
+
+def test_who_joins_late_keeps_to_the_recordings_grid() -> None:
+    def chunk(first_s: float) -> list[Chunk]:
+        return [Chunk("eeg", np.zeros((1, 1), np.float32), np.array([first_s]))]
+
+    assert _grid_start_s(0.0, chunk(1e-300)) == 0.0
+    assert _grid_start_s(0.0, chunk(12.5)) == 0.0
+    assert _grid_start_s(0.0, chunk(1800.0)) == 0.0
+    assert _grid_start_s(7.0, chunk(7.0 - 1e-9)) == 7.0
+    assert _grid_start_s(7.0, chunk(4 * 3600.0)) == 14377.0
+    assert _grid_start_s(-1e12, chunk(100.0)) == pytest.approx(100.0, abs=30.0)
+    assert _grid_start_s(5.0, []) == 5.0
+
+
+def test_a_sender_without_a_pace_has_a_clock_that_stands_still() -> None:
+    assert isinstance(_clock(math.inf, 7.0), VirtualClock)
+    assert _clock(math.inf, 7.0).now() == 7.0
+    assert isinstance(_clock(600.0, 7.0), RealTimeClock)

@@ -1,0 +1,48 @@
+"""The same recording through `replay` and over real LSL through `run`: the same epochs, the same probabilities."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hypnostream.bridges.edf import EdfSource
+from hypnostream.bridges.lsl_outlet import LslOutlets
+from hypnostream.bridges.tables import read_epochs
+from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
+from tests.recordings import write_night
+
+
+@pytest.mark.parametrize(
+    ("epochs", "gaps_s", "speed"),
+    [(20, ((130, 197), (400, 401)), 300.0), (8, ((0, 35), (100, 110)), math.inf)],
+    ids=["ten minutes at 300 times the speed of life", "a gap at the start, as fast as it goes"],
+)
+def test_a_replay_says_what_was_said_live(
+    tmp_path: Path, lsl_session_id: str, epochs: int, gaps_s: tuple[tuple[int, int], ...], speed: float
+) -> None:
+    """The same file through `replay` and, as four LSL streams of 128, 64, 32 and 1 Hz, through `run`."""
+    recording = write_night(tmp_path / "night.edf", epochs, gaps_s)
+    # Half a second on the wall, as at the speed of life a busy machine would have.
+    bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=max(2.0, min(0.5 * speed, 600.0)))
+    source = EdfSource(recording, chunk_s=5.0)
+    outlets = LslOutlets(source, speed)
+    with running(bed, tmp_path / "live") as process:
+        assert outlets.wait_for_consumers(STOPPED_WITHIN_S)
+        outlets.run()
+        _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+    outlets.close()
+    assert process.returncode == 0, err
+    command = [sys.executable, "-m", "hypnostream", "replay", str(recording), "--out", str(tmp_path / "replay")]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+    live, replayed = (read_epochs(tmp_path / how / "epochs.parquet")[1] for how in ("live", "replay"))
+    assert [result.epoch for result in live] == [result.epoch for result in replayed]
+    assert [result.stage for result in live] == [result.stage for result in replayed]
+    assert [result.absent_reason for result in live] == [result.absent_reason for result in replayed]
+    assert [result.t_start_s for result in live] == [result.t_start_s for result in replayed]
+    assert [result.channels for result in live] == [result.channels for result in replayed]
+    for ours, theirs in zip(live, replayed, strict=True):
+        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-5)
+    assert len({result.probabilities for result in replayed}) == epochs
