@@ -165,26 +165,25 @@ class StreamConditioner:
         state.received += len(samples)
         return seconds + self._emit(padded=False)
 
-    def _starts(self, seconds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where seconds start in the segment: the sample at or before, and the phase beyond it."""
-        offset_s: NDArray[np.float64] = self.t0_s - self._state.origin_s + seconds.astype(np.float64)
-        return place(offset_s * self.info.rate_hz)
+    def _starts(self, second: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Where `count` seconds from `second` on, and the one behind them, start in the segment.
 
-    def _own(self, seconds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The first sample that lies in each of `seconds`, and the first that lies behind it."""
-        (first, phase), (stop, stop_phase) = self._starts(seconds), self._starts(seconds + 1)
-        return first + (phase > 0), stop + (stop_phase > 0)
+        The sample at or before each start, the phase beyond it, and the first sample that lies in the second.
+        """
+        offset_s: NDArray[np.float64] = self.t0_s - self._state.origin_s + np.arange(second, second + count + 1.0)
+        bases, phases = place(offset_s * self.info.rate_hz)
+        return bases, phases, bases + (phases > 0)
 
     def _first_whole_second(self) -> int:
         """The first second from which no sample is missing at the segment's start."""
         second = math.floor(self._state.origin_s - self.t0_s)
-        return second if self._own(np.array([second]))[0][0] >= 0 else second + 1
+        return second if self._starts(second, 0)[2][0] >= 0 else second + 1
 
     def _needed(self, second: int) -> int:
         """How many samples of the segment a second needs, look-ahead included."""
-        at = np.array([second])
-        base, phase = (int(part[0]) for part in self._starts(at))
-        return max(int(self._own(at)[1][0]), *(base + group.resampler.needed(phase) for group in self._groups))
+        bases, phases, first = self._starts(second, 1)
+        base, phase = int(bases[0]), int(phases[0])
+        return max(int(first[1]), *(base + group.resampler.needed(phase) for group in self._groups))
 
     def _look_ahead(self) -> None:
         self._state.needed = self._needed(self._state.next_second) if self._groups else 1 << 62
@@ -202,13 +201,13 @@ class StreamConditioner:
                 group.filter(memory, state.pending)
             state.pending = state.pending[:, :0]
         blocks: list[Seconds] = []
-        while (count := self._ready(padded, until)) > 0:
-            blocks.append(self._condition(np.arange(state.next_second, state.next_second + count)))
+        count = _BLOCK
+        while count == _BLOCK and (count := self._ready(padded, until)) > 0:
+            blocks.append(self._condition(count))
             state.next_second += count
         self._look_ahead()
-        keep = int(self._starts(np.array([state.next_second]))[0][0]) - math.ceil(
-            self._timeline.tolerance_s * self.info.rate_hz
-        )
+        tolerated = math.ceil(self._timeline.tolerance_s * self.info.rate_hz)
+        keep = int(self._starts(state.next_second, 0)[0][0]) - tolerated
         for group, memory in zip(self._groups, state.groups, strict=True):
             group.forget(memory, keep)
         return blocks
@@ -219,28 +218,28 @@ class StreamConditioner:
         most = _BLOCK if until is None else min(_BLOCK, until - state.next_second)
         if most <= 0:
             return 0
-        seconds = np.arange(state.next_second, state.next_second + most)
-        needed = self._own(seconds)[1]
+        bases, phases, first = self._starts(state.next_second, most)
+        needed = first[1:]
         if not padded:
-            bases, phases = self._starts(seconds)
+            each = phases[:-1].tolist()
             for group in self._groups:
-                reach = {phase: group.resampler.needed(phase) for phase in set(phases.tolist())}
-                needed = np.maximum(needed, bases + np.array([reach[phase] for phase in phases.tolist()]))
+                reach = {phase: group.resampler.needed(phase) for phase in set(each)}
+                needed = np.maximum(needed, bases[:-1] + np.array([reach[phase] for phase in each]))
         return int((needed <= state.received).sum())
 
-    def _condition(self, seconds: NDArray[np.int64]) -> Seconds:
-        bases, phases = self._starts(seconds)
-        first, stop = self._own(seconds)
+    def _condition(self, count: int) -> Seconds:
+        """The next `count` seconds."""
+        bases, phases, first = self._starts(self._state.next_second, count)
         samples: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(self.channels)
-        quality = np.empty((len(self.channels), len(seconds)), np.uint8)
+        quality = np.empty((len(self.channels), count), np.uint8)
         for group, memory in zip(self._groups, self._state.groups, strict=True):
-            codes = group.judge(memory, first, stop - first, self._window)
-            conditioned = group.resample(memory, bases, phases)
+            codes = group.judge(memory, first[:-1], np.diff(first), self._window)
+            conditioned = group.resample(memory, bases[:-1], phases[:-1])
             conditioned[codes != OK] = 0.0
             for row, channel in enumerate(group.rows):
                 samples[channel] = conditioned[row]
             quality[list(group.rows)] = codes
-        return Seconds(int(seconds[0]), self.channels, tuple(samples), quality)
+        return Seconds(self._state.next_second, self.channels, tuple(samples), quality)
 
     def _skip(self, until_second: int) -> list[Seconds]:
         """Say of everything before `until_second` that it is missing."""
