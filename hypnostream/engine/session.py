@@ -85,7 +85,8 @@ class Session:
         place = state.next_second % EPOCH_S
         signal, quality = state.signal, state.quality
         if place:  # the last 30 s, in order
-            signal, quality = np.roll(signal, -place, axis=1), np.roll(quality, -place, axis=1)
+            signal = np.concatenate((signal[:, place:], signal[:, :place]), axis=1)
+            quality = np.concatenate((quality[:, place:], quality[:, :place]), axis=1)
         valid = (quality == OK).astype(np.float32)
         inputs = {
             "signal": signal.reshape(1, len(signal), -1),
@@ -109,8 +110,10 @@ class Session:
             absent_reason=None if usable.any() else "no_data",
             probabilities=(p[0], p[1], p[2], p[3], p[4]),
             channels=tuple(
-                ChannelState(spec.name, _worst(row), float(ok.mean()), bool(not use))
-                for spec, row, ok, use in zip(self.bundle.channels, quality, valid, usable, strict=True)
+                ChannelState(spec.name, _worst(row), ok, not use)
+                for spec, row, ok, use in zip(
+                    self.bundle.channels, quality, valid.mean(axis=1).tolist(), usable.tolist(), strict=True
+                )
             ),
             compute_s=time.perf_counter() - started,
         )
