@@ -87,7 +87,9 @@ class Stager(nn.Module):
         centred, standardised = torch.split(relative, LEVEL + SHAPE, dim=-1)
         centred = (centred / self.running_level.prior_spread).clamp(-6, 6)
         x = torch.cat([absolute, centred, standardised.clamp(-6, 6)], dim=-1) * mask.unsqueeze(-1)  # (..., C, 71)
-        x = (x.unsqueeze(-2) @ self.embed_weight).squeeze(-2) + self.embed_bias  # (..., C, D)
+        # A product a channel: one broadcast product would copy the weights for each row of the batch.
+        each = [x[..., c, :] @ self.embed_weight[c] for c in range(self.config.channels)]
+        x = torch.stack(each, dim=-2) + self.embed_bias  # (..., C, D)
         x = self.token(x) * mask.unsqueeze(-1)
         mean = x.sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1.0)  # (..., D)
         age = torch.log1p(age_s.clamp(0, MAX_AGE_S) / 30.0).unsqueeze(-1)  # (..., C, 1)

@@ -121,7 +121,8 @@ def fit(
     generator = torch.Generator().manual_seed(settings.seed)
     model = Stager(settings.model)
     set_statistics(model, statistics_of or nights)
-    average = {name: value.clone() for name, value in model.state_dict().items()}
+    # The front-end's matrices and the statistics stay as they are; only what is learned is averaged.
+    average = {name: value.detach().clone() for name, value in model.named_parameters()}
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
     )
@@ -140,12 +141,11 @@ def fit(
             for loss, n in _train_batch(model, chosen, settings, weights, generator, optimiser):
                 total, count, step = total + loss * n, count + n, step + 1
                 decay = min(settings.average, step / (step + 10))
-                for name, value in model.state_dict().items():
-                    if value.is_floating_point():
-                        average[name].lerp_(value, 1 - decay)
+                for name, value in model.named_parameters():
+                    average[name].lerp_(value.detach(), 1 - decay)
         losses.append(total / max(count, 1))
         progress(epoch + 1, settings.passes, losses[-1])
-    model.load_state_dict(average)
+    model.load_state_dict(average, strict=False)
     if curve is not None:
         with curve.open("w", newline="") as file:
             writer = csv.writer(file)
