@@ -142,15 +142,12 @@ def inspect(
             source = open_lsl(bed.lsl)
     try:
         inspection = inspect_source(source, bundle_of(bed).channels, bed.channels)
-        warnings = list(source.warnings)
     finally:
         source.close()
     if as_json:
-        typer.echo(json.dumps({**to_builtins(inspection), "warnings": warnings}, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(to_builtins(inspection), indent=2, ensure_ascii=False))
     else:
         typer.echo(to_text(inspection, width=width()))
-        for warning in warnings:
-            typer.echo(f"warning: {warning}", err=True)
 
 
 @app.command()

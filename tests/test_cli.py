@@ -409,7 +409,10 @@ def test_an_output_that_cannot_be_is_one_line(cli: Cli, edf: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("address", ["tcp://0.0.0.0:5556", "tcp://127.0.0.1:99999", "nonsense", ""])
 def test_an_address_that_cannot_be_is_one_line(cli: Cli, edf: Path, tmp_path: Path, address: str) -> None:
+    cli("replay", edf, "--out", tmp_path / "report")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()}
     assert_one_line(cli("replay", edf, "--out", tmp_path / "report", f"--publish={address}"), "address")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()} == before
 
 
 @pytest.mark.parametrize("address", ["nonsense", ""])
@@ -485,7 +488,7 @@ def on_a_terminal(*arguments: str) -> str:
 
 
 def test_what_takes_longer_than_two_seconds_shows_how_far_it_is(edf: Path, tmp_path: Path) -> None:
-    shown = on_a_terminal("replay", str(edf), "--out", str(tmp_path), "--speed", "30")
+    shown = on_a_terminal("replay", str(edf), "--out", str(tmp_path), "--speed", "40")
     assert "night.edf" in shown
     assert f"2/{EPOCHS}" in shown
     assert "epochs" in shown

@@ -97,8 +97,8 @@ def run_live(
                 config.model.provisional,
             )
             with (
-                report.table() as table,
                 publisher_of(report, t0_s, config.publish.address, config.publish.insecure) as publisher,
+                report.table() as table,  # second: a refused address must not cost an earlier night's
             ):
                 announce(f"publishing on {publisher.address}")
                 if wait_for_subscriber_s:

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,12 +118,13 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
 def _run(
     source: Source, bed: Bed, clock: Clock, report: NightReport, options: ReplayOptions, sinks: Sequence[Sink]
 ) -> Outcome:
-    with report.table() as table:
-        sinks = [*sinks, TableSink(table)]
-        if options.publish is None:
-            return run(source, bed, clock, sinks, replay=True)
-        with publisher_of(report, bed.session.t0_s, options.publish, options.config.publish.insecure) as publisher:
-            return run(source, bed, clock, [publisher, *sinks], replay=True)
+    with ExitStack() as stack:
+        sinks = [*sinks]
+        if options.publish is not None:  # before the table: a refused address must not cost an earlier night's
+            insecure = options.config.publish.insecure
+            sinks.insert(0, stack.enter_context(publisher_of(report, bed.session.t0_s, options.publish, insecure)))
+        sinks.append(TableSink(stack.enter_context(report.table())))
+        return run(source, bed, clock, sinks, replay=True)
 
 
 def publisher_of(report: NightReport, t0_s: float, address: str, insecure: bool) -> Publisher:
