@@ -46,6 +46,20 @@ class StagerState(NamedTuple):
     layers: tuple[MambaState, ...]
 
 
+def flatten_state(state: StagerState) -> dict[str, Tensor]:
+    """A state as named tensors, in the order of the graph's inputs."""
+    out = {f"level_{name}": value for name, value in state.level._asdict().items()}
+    for index, layer in enumerate(state.layers):
+        out |= {f"conv_{index}": layer.conv, f"ssm_{index}": layer.ssm}
+    return out
+
+
+def unflatten_state(values: list[Tensor]) -> StagerState:
+    """The inverse of `flatten_state`, by order."""
+    pairs = zip(values[3::2], values[4::2], strict=True)
+    return StagerState(LevelState(*values[:3]), tuple(MambaState(conv, ssm) for conv, ssm in pairs))
+
+
 class Stager(nn.Module):
     """See the module's head. Inputs are batch first, one row a bed."""
 

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import FORMAT_VERSION, BundleFile, GraphSpec, StateSpec, TensorSpec, load_bundle
+from hypnostream.engine.torch_backend import TorchBackend
 from hypnostream.errors import UserError
-from hypnostream.models.mamba2 import MambaState
-from hypnostream.models.normaliser import LevelState
-from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble, StagerState
+from hypnostream.models.stager import StagerEnsemble, flatten_state, unflatten_state
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
 
@@ -37,20 +36,6 @@ class ParityReport:
     probabilities: float
     states: float
     argmax_agreement: float
-
-
-def flatten_state(state: StagerState) -> dict[str, Tensor]:
-    """A state as named tensors, in the order of the graph's inputs."""
-    out = {f"level_{name}": value for name, value in state.level._asdict().items()}
-    for index, layer in enumerate(state.layers):
-        out |= {f"conv_{index}": layer.conv, f"ssm_{index}": layer.ssm}
-    return out
-
-
-def unflatten_state(values: list[Tensor]) -> StagerState:
-    """The inverse of `flatten_state`, by order."""
-    pairs = zip(values[3::2], values[4::2], strict=True)
-    return StagerState(LevelState(*values[:3]), tuple(MambaState(conv, ssm) for conv, ssm in pairs))
 
 
 class StepGraph(nn.Module):
@@ -159,11 +144,11 @@ def export_bundle(
 def parity(model: StagerEnsemble, directory: Path, epochs: int = 960, seed: int = 0) -> ParityReport:
     """Torch and onnxruntime side by side over a night of coloured noise with sensors that come and go."""
     bundle = load_bundle(directory)
-    backend = OnnxBackend(bundle)
+    backends: tuple[Backend, Backend] = (OnnxBackend(bundle), TorchBackend(bundle, model))
     rng = np.random.default_rng(seed)
     C, samples = len(bundle.channels), EPOCH_S * bundle.channels[0].rate_hz
-    state = model.eval().initial_state(1)
-    arrays = {name: value.numpy() for name, value in flatten_state(state).items()}
+    states = bundle.content.epoch.states
+    carried = [{s.input: np.zeros((1, *s.shape), np.float32) for s in states} for _ in backends]
     worst_p, worst_s, agree = 0.0, 0.0, 0
     for _ in range(epochs):
         walk = np.cumsum(rng.standard_normal((1, C, samples)), axis=-1)
@@ -172,19 +157,16 @@ def parity(model: StagerEnsemble, directory: Path, epochs: int = 960, seed: int 
         signal = (mix * walk + (1 - mix) * 20 * rng.standard_normal(walk.shape)).astype(np.float32)
         valid = (rng.uniform(size=(1, C, EPOCH_S)) > rng.choice([0.0, 0.0, 0.3, 1.0], (1, C, 1))).astype(np.float32)
         signal *= np.repeat(valid, samples // EPOCH_S, axis=-1)
-        age = (np.maximum(0, rng.normal(0, 300, (1, C))) * (valid[..., -1] == 0)).astype(np.float32)
-        with torch.no_grad():
-            p, state = model.step(torch.from_numpy(signal), torch.from_numpy(valid), torch.from_numpy(age), state)
-        outputs = backend.run({"signal": signal, "valid": valid, "age_s": age, **arrays})
-        arrays = {s.input: outputs[s.output] for s in bundle.content.epoch.states}
-        worst_p = max(worst_p, float(np.abs(outputs["probabilities"] - p.numpy()).max()))
-        expected = flatten_state(state)
-        # States are compared relative to their size: sums of levels grow to hundreds.
-        worst_s = max(
-            worst_s,
-            *(float((np.abs(arrays[n] - t.numpy()) / (1 + np.abs(t.numpy()))).max()) for n, t in expected.items()),
-        )
-        agree += int(outputs["probabilities"].argmax() == int(p.argmax()))
+        age_s = (np.maximum(0, rng.normal(0, 300, (1, C))) * (valid[..., -1] == 0)).astype(np.float32)
+        inputs = {"signal": signal, "valid": valid, "age_s": age_s}
+        onnx, torch_ = (backend.run({**inputs, **state}) for backend, state in zip(backends, carried, strict=True))
+        carried = [{s.input: outputs[s.output] for s in states} for outputs in (onnx, torch_)]
+        p, q = onnx["probabilities"], torch_["probabilities"]
+        worst_p = max(worst_p, float(np.abs(p - q).max()))
+        agree += int(p.argmax() == q.argmax())
+        for s in states:  # relative to their size: sums of squares grow to thousands
+            a, b = onnx[s.output], torch_[s.output]
+            worst_s = max(worst_s, float((np.abs(a - b) / (1 + np.abs(b))).max()))
     return ParityReport(epochs, worst_p, worst_s, agree / epochs)
 
 
@@ -196,21 +178,3 @@ def save_weights(model: StagerEnsemble, path: Path) -> None:
     learned = {k: v.contiguous() for k, v in model.state_dict().items() if ".tokens." not in k}
     metadata = {"config": json.dumps(asdict(model.config)), "members": str(len(model.members))}
     save_file(learned, str(path), metadata=metadata)
-
-
-def load_weights(path: Path) -> StagerEnsemble:
-    """Read back what `save_weights` wrote. Raises UserError when the file is none of ours."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            config = msgspec.json.decode(metadata["config"], type=StagerConfig)
-            model = StagerEnsemble([Stager(config) for _ in range(int(metadata["members"]))])
-            names = list(file.keys())
-            missing, unexpected = model.load_state_dict({k: file.get_tensor(k) for k in names}, strict=False)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} holds no weights of a stager: {str(error).splitlines()[0]}") from error
-    if unexpected or any(".tokens." not in name for name in missing):
-        raise UserError(f"{path} does not fit this stager: missing {missing[:3]}, unexpected {unexpected[:3]}")
-    return model.eval()

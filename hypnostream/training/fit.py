@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from hypnostream.engine.session import NEVER_S
 from hypnostream.models.mamba2 import MambaState
 from hypnostream.models.normaliser import LevelState
-from hypnostream.models.token_features import LEVEL
 from hypnostream.models.stager import Stager, StagerConfig, StagerState
+from hypnostream.models.token_features import LEVEL
 from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
 from hypnostream.training.token_night import TokenNight
 

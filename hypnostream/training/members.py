@@ -71,7 +71,7 @@ def sleep_edf_of(nights: Sequence[TokenNight]) -> list[TokenNight]:
 
 def ensemble_of(members: Sequence[Member]) -> StagerEnsemble:
     """The trained members together."""
-    from hypnostream.training.export import load_weights
+    from hypnostream.engine.torch_backend import load_weights
 
     stagers = [stager for member in members for stager in load_weights(member.weights).members]
     return StagerEnsemble([stager for stager in stagers if isinstance(stager, Stager)]).eval()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hypnostream.engine.torch_backend import load_weights
 from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerConfig
 from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_SHAPE
@@ -14,7 +15,7 @@ from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifie
 from hypnostream.training.channels import BANDS
 from hypnostream.training.commands import in_fold
 from hypnostream.training.evaluate import predict, score
-from hypnostream.training.export import load_weights, save_weights
+from hypnostream.training.export import save_weights
 from hypnostream.training.fit import FitSettings, fit
 from hypnostream.training.manifest import Split, split_by_subject
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
