@@ -1,1 +1,1 @@
-"""Scripts that print tables. They measure; they never pass or fail."""
+"""Scripts that print tables and never pass or fail on time. `python -m benchmarks` runs them all; see README.md."""

@@ -1,0 +1,11 @@
+"""All tables, one after another: some ten minutes.
+
+python -m benchmarks > tables.md
+"""
+
+from benchmarks import epoch_compute, latency, replay_night, startup
+
+startup.main()
+epoch_compute.main()
+replay_night.main()
+latency.main()
