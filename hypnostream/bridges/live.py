@@ -106,7 +106,8 @@ def run_live(
                 clock = _clock(source.speed, t0_s)
                 publisher.status(SESSION_STARTED, clock.now(), detail=config.name)
                 outcome = run(source, bed, clock, [publisher, TableSink(table)], first=first, stop=stop)
-                publisher.status(SESSION_ENDED, clock.now(), detail="stopped" if stop() else "the streams ended")
+                ended_s = max(clock.now(), outcome.end_s)
+                publisher.status(SESSION_ENDED, ended_s, detail="stopped" if stop() else "the streams ended")
             summary = report.write(outcome, source.warnings, outcome.timings())
             return summary, report.folder.path
         finally:

@@ -77,6 +77,7 @@ def test_asked_to_stop_it_flushes_and_closes_cleanly(bed: Path, tmp_path: Path, 
     # What was published.
     assert all(message.status == "preliminary" and message.epoch == 0 for message in provisional)
     moment = provisional[0].time
+    assert moment.stream_s >= provisional[0].t_start_s + provisional[0].seconds  # nothing is said before it was
     assert moment.utc_s == pytest.approx(time.time(), abs=30.0)
     assert provisional[0].latency_s is not None
     assert 0 <= provisional[0].latency_s < 1
