@@ -97,8 +97,9 @@ def export_bundle(
     card: str,
     training: dict[str, str],
     metrics: dict[str, float],
+    parity_epochs: int = 960,
 ) -> ParityReport:
-    """Write a whole bundle into `directory` and prove it: it loads, and it says what the torch model says."""
+    """Write a whole bundle into `directory` and prove it: it loads, and says what torch says over `parity_epochs`."""
     directory.mkdir(parents=True, exist_ok=True)
     rate = channels[0].rate_hz
     export_graph(model, directory / "epoch.onnx", rate)
@@ -135,7 +136,7 @@ def export_bundle(
         sha256={n: hashlib.sha256((directory / n).read_bytes()).hexdigest() for n in ("epoch.onnx", "card.md")},
     )
     (directory / "bundle.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
-    report = parity(model, directory)
+    report = parity(model, directory, parity_epochs)
     if max(report.probabilities, report.states) > PARITY:
         raise UserError(f"{directory}: torch and onnxruntime differ by {report}, more than {PARITY}.")
     return report

@@ -31,7 +31,7 @@ def test_onnxruntime_says_what_torch_says_over_a_whole_night(tmp_path: Path) -> 
 
 def test_parity_sees_a_model_that_differs(tmp_path: Path) -> None:
     model = _ensemble(1)
-    export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {})
+    export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {}, 3)
     with torch.no_grad():
         model.state_dict()["members.0.head.1.bias"].add_(torch.tensor([0.1, 0, 0, 0, 0]))
     assert parity(model, tmp_path, epochs=5).probabilities > 1e-3
@@ -39,7 +39,7 @@ def test_parity_sees_a_model_that_differs(tmp_path: Path) -> None:
 
 def test_a_batch_of_beds_is_as_each_alone(tmp_path: Path) -> None:
     model = _ensemble()
-    export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {})
+    export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {}, 3)
     backend = OnnxBackend(load_bundle(tmp_path))
     rng = np.random.default_rng(0)
     state = {name: value.numpy() for name, value in flatten_state(model.initial_state(3)).items()}
@@ -61,7 +61,7 @@ def test_the_graph_is_one_that_every_runtime_reads(shipped: bool, tmp_path: Path
     directory = default_bundle_path()
     if not shipped:
         directory = tmp_path
-        export_bundle(_ensemble(1), tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {})
+        export_bundle(_ensemble(1), tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {}, 3)
     graph = onnx.load(str(directory / "epoch.onnx"))
     assert not {node.op_type for node in graph.graph.node} & FORBIDDEN_OPERATORS
     assert {opset.version for opset in graph.opset_import} == {OPSET}
@@ -84,4 +84,4 @@ def test_a_bundle_for_other_rates_is_refused(tmp_path: Path) -> None:
 
     channels = (replace(STAGER_CHANNELS[0], rate_hz=128), *STAGER_CHANNELS[1:])
     with pytest.raises((UserError, RuntimeError)):
-        export_bundle(_ensemble(1), tmp_path, channels, "test", "1", "card", {}, {})
+        export_bundle(_ensemble(1), tmp_path, channels, "test", "1", "card", {}, {}, 3)
