@@ -153,7 +153,7 @@ def inspect(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("demo-report"),
-    speed: Annotated[float, typer.Option(min=1, max=2000, help="So many times faster than life.")] = 600.0,
+    speed: Annotated[float, typer.Option(min=1, max=2000, help="So many times faster than life.")] = 480.0,
     hours: Annotated[float, typer.Option(min=0.1, max=12, help="How long a night to simulate.")] = 8.0,
     seed: Annotated[int, typer.Option(help="Which sleeper.")] = 1,
 ) -> None:

@@ -98,7 +98,15 @@ class Bed:
         return self._say(self.grid.finish(end_s))
 
     def _say(self, closed: Sequence[Seconds]) -> list[StageResult]:
+        """Every final stage; of provisional ones the latest: one that is overtaken before it is said helps nobody.
+
+        So a bed that fell behind, or runs many times faster than life, catches up instead of falling behind further.
+        """
         results: list[StageResult] = []
-        for block in closed:
-            results += self.session.advance(block, self.provisional)
+        for place, block in enumerate(closed):
+            behind = block.count - 1 if self.provisional and place == len(closed) - 1 else block.count
+            if behind:
+                results += self.session.advance(block.part(0, behind), provisional=False)
+            if behind < block.count:
+                results += self.session.advance(block.part(behind, block.count), provisional=True)
         return results

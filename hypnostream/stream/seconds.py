@@ -23,3 +23,8 @@ class Seconds:
     def count(self) -> int:
         """How many seconds these are."""
         return int(self.quality.shape[1])
+
+    def part(self, first: int, stop: int) -> "Seconds":
+        """Those from `first` to before `stop`, counted from the first of these; views, no copies."""
+        samples = tuple(each[first:stop] for each in self.samples)
+        return Seconds(self.start + first, self.channels, samples, self.quality[:, first:stop])

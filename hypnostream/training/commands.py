@@ -81,7 +81,8 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     for fold, split in splits.items():
         _write_record(out / f"fold{fold}", recipe, split)
     with told("train") as progress:
-        train_members([member for each in members.values() for member in each], workers, progress)
+        # Seed by seed: a run that is cut short has all folds with fewer members, not some folds.
+        train_members([member for each in zip(*members.values(), strict=True) for member in each], workers, progress)
     rows = []
     for fold, split in splits.items():
         model = ensemble_of(members[fold])
