@@ -281,3 +281,17 @@ def test_reached_is_where_believable_samples_end() -> None:
     bed.push([Chunk("eyes", np.zeros((1, 1), np.float32), np.array([1e12]))])
     assert bed.reached_s == pytest.approx(31.0, abs=0.02)
     assert [result.epoch for result in bed.finish(bed.reached_s)] == [0, 1]
+
+
+@pytest.mark.parametrize(("step_s", "expected"), [(1.0, 29), (5.0, 6), (20.0, 2)])
+def test_a_provisional_stage_that_is_overtaken_is_not_said(step_s: float, expected: int) -> None:
+    """Of 30 s that come `step_s` at a time, the latest whole second each time; the last one is the final."""
+    streams, chunks = night(1)
+    bed = bed_of(streams, provisional=True)
+    results: list[StageResult] = []
+    for until_s in np.arange(step_s, 31.0 + step_s, step_s):
+        bed.push([part for chunk in chunks for part in between(chunk, until_s - step_s, until_s)])
+        results += bed.advance(float(until_s))
+    results += bed.finish(30.0)
+    assert sum(result.final for result in results) == 1
+    assert sum(not result.final for result in results) == expected
