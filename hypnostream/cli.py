@@ -38,6 +38,18 @@ def _root(
     pass
 
 
+@train.callback()
+def _training() -> None:
+    from importlib.util import find_spec
+
+    absent = [name for name in ("torch", "onnx", "safetensors") if find_spec(name) is None]
+    if absent:
+        raise UserError(
+            f"training needs {', '.join(absent)}, which a bedside install leaves out: `pip install torch==2.13.0`, "
+            'then `pip install ".[train]"`'
+        )
+
+
 def _speed(text: str) -> float | None:
     """ "max" -> None, "realtime" -> 1.0, a positive number -> itself."""
     if text == "max":

@@ -15,7 +15,7 @@ import pytest
 from hypnostream import __version__
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.edf_write import EdfSignal, write_edf
-from hypnostream.bridges.messages import EpochMessage
+from hypnostream.bridges.messages import SESSION_ENDED, EpochMessage, Message, StatusMessage
 from hypnostream.bridges.summary import read_summary
 from hypnostream.bridges.tables import read_epochs
 from hypnostream.engine.bundle import load_bundle
@@ -278,6 +278,29 @@ def test_an_interrupted_replay_leaves_a_table_and_no_traceback(edf: Path, tmp_pa
     assert "Traceback" not in err
     assert out == ""
     assert [result.epoch for result in read_epochs(tmp_path / "epochs.parquet")[1]] == [0]
+
+
+def test_who_watches_a_replay_is_told_of_its_end(edf: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hypnostream", "replay", str(edf), "--out", str(tmp_path), "--speed", "60"]
+    messages: list[Message] = []
+    with subprocess.Popen([*command, "--publish", f"ipc://{tmp_path}/out"], stdout=subprocess.DEVNULL) as process:
+        with Client(f"ipc://{tmp_path}/out", topics=("epoch", "status")) as client:
+            while (message := client.receive(60.0)) is not None:
+                messages.append(message)
+                if isinstance(message, StatusMessage) and message.state == SESSION_ENDED:
+                    break
+        assert process.wait(60) == 0
+    final = [message for message in messages if isinstance(message, EpochMessage)]
+    assert final[-1].epoch == EPOCHS - 1
+    assert isinstance(messages[-1], StatusMessage)
+
+
+def test_training_without_torch_says_what_to_install(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = cli("train", "stager", "--data", "nowhere")
+    assert said.code == 2
+    assert said.err.count("\n") == 1
+    assert 'pip install ".[train]"' in said.err
 
 
 def test_the_command_in_a_process_of_its_own(edf: Path, tmp_path: Path) -> None:

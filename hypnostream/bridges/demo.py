@@ -60,7 +60,7 @@ def run_demo(out: Path, speed: float, hours: float, seed: int) -> None:
         raise UserError("the demo's engine stopped early; what it said is above")
     summary = read_summary(out / "summary.json")
     for line in summary_lines(summary, out):
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     _compare_with_truth(out, settings, seed, console)
 
 
@@ -86,4 +86,5 @@ def _compare_with_truth(out: Path, settings: NightSettings, seed: int, console: 
             f"of the simulation's own stages {found.accuracy:.0%} were found (kappa {found.kappa:.2f}), sensor faults "
             "included. A simulation is a rough likeness; for figures on people see benchmarks/README.md.",
             highlight=False,
+            soft_wrap=True,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypnostream.bridges.edf import EdfSource
+from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.picture_process import PictureProcess
 from hypnostream.bridges.publisher import Publisher
@@ -118,13 +119,19 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
 def _run(
     source: Source, bed: Bed, clock: Clock, report: NightReport, options: ReplayOptions, sinks: Sequence[Sink]
 ) -> Outcome:
+    publisher: Publisher | None = None
     with ExitStack() as stack:
         sinks = [*sinks]
         if options.publish is not None:  # before the table: a refused address must not cost an earlier night's
             insecure = options.config.publish.insecure
-            sinks.insert(0, stack.enter_context(publisher_of(report, bed.session.t0_s, options.publish, insecure)))
+            publisher = stack.enter_context(publisher_of(report, bed.session.t0_s, options.publish, insecure))
+            publisher.status(SESSION_STARTED, clock.now(), detail=report.title)
+            sinks.insert(0, publisher)
         sinks.append(TableSink(stack.enter_context(report.table())))
-        return run(source, bed, clock, sinks, replay=True)
+        outcome = run(source, bed, clock, sinks, replay=True)
+        if publisher is not None:
+            publisher.status(SESSION_ENDED, max(clock.now(), outcome.end_s), detail="the recording ended")
+        return outcome
 
 
 def publisher_of(report: NightReport, t0_s: float, address: str, insecure: bool) -> Publisher:

@@ -60,6 +60,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
         "nights": str(len(split.train)),
         "subjects": str(len({night.subject for night in split.train})),
         "held_out": HELD_OUT,
+        "scoring": "R&K by people, S3 and S4 merged to AASM's N3",
         "licence": "ODC-By 1.0",
         "recipe": json.dumps(asdict(recipe)),
     }

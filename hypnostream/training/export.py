@@ -132,7 +132,7 @@ def export_bundle(
             f"shape features by training statistics; levels by their running mean over the night so far "
             f"(time constant {model.config.level_memory:g} epochs)"
         ),
-        scoring_rule="AASM stages W N1 N2 N3 R (trained on R&K scoring, S3 and S4 merged)",
+        scoring_rule="AASM",
         min_valid_s=model.config.min_valid_s,
         training=training,
         metrics=metrics,
