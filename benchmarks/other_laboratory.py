@@ -64,7 +64,8 @@ def write_night(path: Path, source: Path, gain: float = 1.0) -> NDArray[np.int64
 def stage_night(path: Path, bundle_path: Path | None, provisional: Provisional | None = None) -> NDArray[np.int8]:
     """Stages of all epochs, by the same path as `hypnostream replay`."""
     bundle = load_bundle(bundle_path)
-    source = EdfSource(path, chunk_s=60.0)
+    # Of seconds that come together only the latest has a provisional stage: for all of them, a second at a time.
+    source = EdfSource(path, chunk_s=60.0 if provisional is None else 1.0)
     montage = resolve(source.streams, bundle.channels)
     session = Session(bundle, OnnxBackend(bundle))
     bed = Bed(source.streams, montage, session, provisional=provisional is not None)

@@ -11,10 +11,11 @@ import msgspec
 from hypnostream import __version__
 from hypnostream.engine.agreement import Agreement
 from hypnostream.errors import UserError
+from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.card import write_card
 from hypnostream.training.channels import STAGER_CHANNELS
 from hypnostream.training.evaluate import SENSOR_SETS, predict, score
-from hypnostream.training.export import export_bundle, save_weights
+from hypnostream.training.export import ParityReport, export_bundle, save_weights
 from hypnostream.training.ingest import UCDDB, ingest, nights_in
 from hypnostream.training.manifest import Split, sleep_edf_fold, split_by_subject
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
@@ -54,19 +55,8 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     crossvalidated = out.parent / "crossvalidation" / "results.json"
     if crossvalidated.exists():
         metrics |= json.loads(crossvalidated.read_text())["mean"]
-    sets = sorted({night.set_name for night in split.train})
-    training = {
-        "sets": "; ".join(sets),
-        "nights": str(len(split.train)),
-        "subjects": str(len({night.subject for night in split.train})),
-        "held_out": HELD_OUT,
-        "scoring": "R&K by people, S3 and S4 merged to AASM's N3",
-        "licence": "ODC-By 1.0",
-        "recipe": json.dumps(asdict(recipe)),
-    }
-    card = write_card(split, model, metrics)
     bundle = out / "bundle"
-    report = export_bundle(model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics)
+    report = _export(model, bundle, split, recipe, metrics)
     save_weights(model, out / "weights.safetensors")
     (out / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
     print(f"bundle: {bundle}\nparity over {report.epochs} epochs: probabilities {report.probabilities:.1e}, ", end="")
@@ -88,6 +78,7 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     for fold, split in splits.items():
         model = ensemble_of(members[fold])
         save_weights(model, out / f"fold{fold}" / "weights.safetensors")
+        _export(model, out / f"fold{fold}" / "bundle", split, recipe, {}, parity_epochs=60)
         for sensors, present in SENSOR_SETS.items():
             found = score(split.test, predict(model, split.test, present))
             rows.append(Row(sensors, str(fold), len({n.subject for n in split.test}), found))
@@ -95,6 +86,28 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     content = {"rows": [row.as_dict() for row in rows], "mean": _means(rows)}
     (out / "results.json").write_text(json.dumps(content, indent=2))
     print(markdown_table(rows))
+
+
+def _export(
+    model: StagerEnsemble,
+    bundle: Path,
+    split: Split,
+    recipe: Recipe,
+    metrics: dict[str, float],
+    parity_epochs: int = 960,
+) -> ParityReport:
+    """The bundle with its card, and who it was trained on."""
+    training = {
+        "sets": "; ".join(sorted({night.set_name for night in split.train})),
+        "nights": str(len(split.train)),
+        "subjects": str(len({night.subject for night in split.train})),
+        "held_out": ", ".join(sorted({night.subject for night in split.test})),
+        "scoring": "R&K by people, S3 and S4 merged to AASM's N3",
+        "licence": "ODC-By 1.0",
+        "recipe": json.dumps(asdict(recipe)),
+    }
+    card = write_card(split, model, metrics)
+    return export_bundle(model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics, parity_epochs)
 
 
 def in_fold(fold: int) -> Callable[[TokenNight], bool]:
