@@ -167,12 +167,13 @@ def demo(
     out: Annotated[Path, typer.Option(help="The report's folder.")] = Path("demo-report"),
     speed: Annotated[float, typer.Option(min=1, max=2000, help="So many times faster than life.")] = 480.0,
     hours: Annotated[float, typer.Option(min=0.1, max=12, help="How long a night to simulate.")] = 8.0,
-    seed: Annotated[int, typer.Option(help="Which sleeper.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Which sleeper.")] = 1,
+    data: Annotated[Path, typer.Option(help="Where real hypnograms may lie.")] = Path("../shared/data"),
 ) -> None:
     """Stage a simulated night over real LSL. It is streamed, staged, published, watched and reported."""
     from hypnostream.bridges.demo import run_demo
 
-    run_demo(out, speed, hours, seed)
+    run_demo(out, speed, hours, seed, data)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from hypnostream.bridges.live import run_live
 from hypnostream.bridges.lsl_outlet import stream_simulated_night
+from hypnostream.bridges.real_hypnograms import real_hypnogram
 from hypnostream.bridges.summary import read_summary
 from hypnostream.bridges.terminal import summary_lines
 from hypnostream.bridges.watch import watch
@@ -27,10 +28,12 @@ END_TIMEOUT_S = 60.0
 PATIENCE_WALL_S = 10.0
 
 
-def run_demo(out: Path, speed: float, hours: float, seed: int) -> None:
-    """Simulate, stream, stage, watch and report one night. Raises UserError when the engine gave up."""
-    duration_s = round(hours * 120) * 30.0
-    settings = NightSettings(duration_s=duration_s, faults=typical_faults(duration_s, seed))
+def run_demo(out: Path, speed: float, hours: float, seed: int, data: Path) -> None:
+    """Simulate, stream, stage, watch and report one night. Raises UserError when the engine gave up.
+
+    The simulated sleeper follows a real hypnogram where `data` has one, as long as it lasts, else a drawn one.
+    """
+    settings, follows = night_settings(hours, seed, data)
     session = f"demo-{secrets.token_hex(4)}"
     console = Console()
     spawn = multiprocessing.get_context("spawn")
@@ -47,7 +50,9 @@ def run_demo(out: Path, speed: float, hours: float, seed: int) -> None:
         engine = spawn.Process(target=_engine, args=(config, out), daemon=True)
         monitor.start()
         engine.start()
-        console.print(f"a simulated monitor streams {hours:g} h over LSL at {speed:g} times the speed of life")
+        length_h = (settings.duration_s or 0.0) / 3600
+        console.print(f"a simulated monitor streams {length_h:.3g} h over LSL at {speed:g} times the speed of life")
+        console.print(f"its sleeper follows {follows}")
         try:
             watch(address, console, until=lambda state: state.ended or not engine.is_alive())
             engine.join(END_TIMEOUT_S)
@@ -62,6 +67,18 @@ def run_demo(out: Path, speed: float, hours: float, seed: int) -> None:
     for line in summary_lines(summary, out):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     _compare_with_truth(out, settings, seed, console)
+
+
+def night_settings(hours: float, seed: int, data: Path) -> tuple[NightSettings, str]:
+    """The simulated night, `hours` long at most, and in words what its hypnogram is."""
+    epochs, real = round(hours * 120), real_hypnogram(data, seed)
+    if real is None:
+        duration_s, stages, follows = epochs * 30.0, None, f"a hypnogram drawn by chance, seed {seed}"
+    else:
+        name, stages = real[0], real[1][:epochs]
+        duration_s, follows = len(stages) * 30.0, f"the hypnogram of a real night, BOAS {name} (CC0)"
+    faults = typical_faults(duration_s, seed)
+    return NightSettings(duration_s=duration_s, stages=stages, faults=faults), follows
 
 
 def _engine(config: BedConfig, out: Path) -> None:

@@ -21,7 +21,7 @@ from hypnostream.stream.channels import QUALITY_NAMES, Montage
 from hypnostream.stream.source import StreamInfo
 
 SCHEMA: Final = "hypnostream.summary"
-PACKAGES: Final = ("numpy", "scipy", "onnxruntime", "pyarrow", "matplotlib", "edfio", "pylsl", "pyzmq", "msgspec")
+PACKAGES: Final = ("numpy", "scipy", "onnxruntime", "pyarrow", "matplotlib", "pylsl", "pyzmq", "msgspec")
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True):
