@@ -1,4 +1,7 @@
-"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick.
+
+Groups of commands are in `commands/`.
+"""
 
 import json
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hypnostream import __version__
+from hypnostream.commands.train import train
 from hypnostream.errors import UserError
 
 app = typer.Typer(
@@ -16,7 +20,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Sleep stages from live or recorded polysomnography, second by second. Not a medical device.",
 )
-train = typer.Typer(no_args_is_help=True, help="Make weights and bundles (needs the 'train' extra).")
 app.add_typer(train, name="train")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -36,18 +39,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-@train.callback()
-def _training() -> None:
-    from importlib.util import find_spec
-
-    absent = [name for name in ("torch", "onnx", "safetensors") if find_spec(name) is None]
-    if absent:
-        raise UserError(
-            f"training needs {', '.join(absent)}, which a bedside install leaves out: `pip install torch==2.13.0`, "
-            'then `pip install ".[train]"`'
-        )
 
 
 def _speed(text: str) -> float | None:
@@ -183,40 +174,3 @@ def bench(as_json: Json = False) -> None:
 
     report = bench_here()
     typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(f"{k:>34}  {v}" for k, v in report.items()))
-
-
-@train.command("ingest")
-def train_ingest(
-    data: Annotated[Path, typer.Argument(help="The folder that holds the sets.")],
-    out: Annotated[Path, typer.Argument(help="Where the Parquet nights go.")],
-) -> None:
-    """Turn sets of recordings into nights to train on, one Parquet file each."""
-    from hypnostream.training.commands import ingest_command
-
-    ingest_command(data, out)
-
-
-@train.command("stager")
-def train_stager(
-    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
-    out: Annotated[Path, typer.Option(help="Where the run and its bundle go.")] = Path("runs/stager"),
-    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
-) -> None:
-    """Train the shipped bundle again from nothing: ingest, fit, export, parity report."""
-    from hypnostream.training.commands import stager_command
-
-    stager_command(data, out, recipe, workers)
-
-
-@train.command("crossvalidate")
-def train_crossvalidate(
-    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
-    out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/crossvalidation"),
-    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
-) -> None:
-    """Train with each fold of subjects held out in turn, and write the table of how well each did."""
-    from hypnostream.training.commands import crossvalidate_command
-
-    crossvalidate_command(data, out, recipe, workers)

@@ -12,17 +12,28 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where live signals come from. `predicate` is an LSL query ("type='EEG' and name='bed 3'"); none: all there are.
+    """Where live signals come from. `predicate` is an LSL query ("type='EEG' and name='bed 3'"), or several, one for
+    each device of the bed; none: all there are.
 
-    `timeout_s` is how long to look for at least `minimum` streams. The session ends after `max_silence_s` without a
-    sample (none: it waits for ever). With a `private_session` only streams of that session on this machine are seen.
+    `timeout_s` is how long to look for at least `minimum` streams; others may come and go at any time. A stream that
+    says nothing for `stall_s` has stalled. The session ends after `max_silence_s` without a sample (none: it waits for
+    ever). With a `private_session` only streams of that session on this machine are seen. `known_peers` are machines
+    to ask by name where the network has no multicast.
     """
 
-    predicate: str = ""
+    predicate: str | tuple[str, ...] = ""
     minimum: Annotated[int, msgspec.Meta(ge=1)] = 1
     timeout_s: Positive = 10.0
     max_silence_s: Positive | None = None
     private_session: str | None = None
+    stall_s: Positive = 3.0
+    known_peers: tuple[str, ...] = ()
+
+    @property
+    def predicates(self) -> tuple[str, ...]:
+        """The queries, one or more; () is for all there are."""
+        several = (self.predicate,) if isinstance(self.predicate, str) else self.predicate
+        return tuple(predicate for predicate in several if predicate)
 
 
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,10 +44,38 @@ class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PublishSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ZeroMQ address. Loopback, unless `insecure` is said."""
+    """The ZeroMQ address. Loopback, unless `keys` names a folder of CURVE keys (`hypnostream keys new`) or `insecure`
+    is said.
+
+    `replay` is where what was missed can be asked for; none: the port after that of `address`, or its path + "-replay".
+    """
 
     address: str = "tcp://127.0.0.1:5556"
+    replay: str | None = None
+    keys: str | None = None
     insecure: bool = False
+
+
+class KeepSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What stays on disk of a night. Each session has a folder in `folder`; `record` keeps the raw signals in it.
+
+    A session that was cut off less than `resume_within_s` ago goes on when the bed starts again. Recorded signals older
+    than `max_age_days`, and the oldest beyond `max_gb` in all, are removed when a session starts (none: never).
+    `subject` is a pseudonym, kept with the results and never published.
+    """
+
+    folder: str = "nights"
+    record: bool = False
+    resume_within_s: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
+    max_age_days: Positive | None = None
+    max_gb: Positive | None = None
+    subject: str | None = None
+
+
+class MetricsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`address` (HOST:PORT) is where Prometheus and a supervisor may ask for metrics and health; none: nowhere."""
+
+    address: str | None = None
 
 
 class GridSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +91,8 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lsl: LslSection = LslSection()
     model: ModelSection = ModelSection()
     publish: PublishSection = PublishSection()
+    keep: KeepSection = KeepSection()
+    metrics: MetricsSection = MetricsSection()
     grid: GridSection = GridSection()
     channels: dict[str, str] = {}
 

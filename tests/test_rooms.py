@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "training": {"training", "models", "stream", "bridges", "engine"},
     "config": set[str](),
     "errors": set[str](),
-    "cli": {"bridges", "engine", "stream", "training", "config"},
+    "cli": {"bridges", "engine", "stream", "training", "config", "commands"},
+    "commands": {"bridges", "engine", "stream", "training", "config"},
     "__main__": {"cli"},
     "__init__": set[str](),
 }

@@ -49,7 +49,7 @@ def open_lsl(section: LslSection) -> LslSource:
         use_private_lsl(section.private_session)
     return LslSource(
         LslSettings(
-            predicate=section.predicate,
+            predicate=" or ".join(f"({predicate})" for predicate in section.predicates),
             minimum=section.minimum,
             resolve_timeout_s=section.timeout_s,
             max_silence_s=section.max_silence_s,

@@ -30,7 +30,9 @@ STATUS_TOPIC: Final = "status"
 HEARTBEAT_TOPIC: Final = "heartbeat"
 
 SESSION_STARTED: Final = "session_started"
+SESSION_RESUMED: Final = "session_resumed"  # by another process, after `seconds` in which nothing was read
 SESSION_ENDED: Final = "session_ended"
+ANNOTATION: Final = "annotation"  # a marker: `subject` is who said it, `detail` what
 
 # The bounds are what keeps NaN and the infinities off the wire, in both directions.
 Time = Annotated[float, Meta(ge=-1e12, le=1e12)]
@@ -49,7 +51,8 @@ class Origin(Struct, frozen=True, kw_only=True):
     """Who speaks: the same in every message of a process.
 
     `session_id` names the run, random, and is kept when another process picks the run up; `boot_id` names the
-    process, and each topic's `seq` starts at 0 with it. `model_hash` is the bundle's, `scoring_rule` the rule that
+    process. Each topic's `seq` starts at 0 with the session and goes on with the next process; only the heartbeat's
+    starts again. `model_hash` is the bundle's, `scoring_rule` the rule that
     stages are named by ("AASM").
     """
 
@@ -152,13 +155,16 @@ class EventMessage(Envelope, frozen=True, kw_only=True, tag="event"):
 
 class StatusMessage(Envelope, frozen=True, kw_only=True, tag="status"):
     """A notice about the session ("session_started", "source_stalled"); `subject` is what it is about, where not
-    the session itself; `detail` is a sentence for people.
+    the session itself; `detail` is a sentence for people. `seconds` and `samples` are the number that the notice speaks
+    of, where it speaks of one (the length of a gap, how many samples were lost).
     """
 
     kind: ClassVar[str] = "status"
     state: Word
     subject: Word | None = None
     detail: str = ""
+    seconds: Annotated[float, Meta(ge=-1e12, le=1e12)] | None = None
+    samples: Count | None = None
 
 
 class HeartbeatMessage(Envelope, frozen=True, kw_only=True, tag="heartbeat"):

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 # Codes that travel with every channel and second. Missing is information: nothing is filled in before the model.
-QUALITY_NAMES = ("ok", "missing", "flat", "saturated", "noisy", "never_present")
-OK, MISSING, FLAT, SATURATED, NOISY, NEVER_PRESENT = range(6)
+# New codes go to the end: nights on disk hold these numbers.
+QUALITY_NAMES = ("ok", "missing", "flat", "saturated", "noisy", "never_present", "mains", "lead_off")
+OK, MISSING, FLAT, SATURATED, NOISY, NEVER_PRESENT, MAINS, LEAD_OFF = range(8)
 
 
 @dataclass(frozen=True, slots=True)

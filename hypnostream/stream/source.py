@@ -55,11 +55,58 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """A marker in the recording: `onset_s` on the stream clock, `duration_s` 0.0 when it is a point."""
+    """A marker in the recording: `onset_s` on the stream clock, `duration_s` 0.0 when it is a point.
+
+    `origin` is who said it: a marker stream's name, "" for the file itself.
+    """
 
     onset_s: float
     duration_s: float
     text: str
+    origin: str = ""
+
+
+SOURCE_FOUND = "source_found"  # a stream is there and taken up
+SOURCE_STALLED = "source_stalled"  # nothing has come from it for a while
+SOURCE_RESUMED = "source_resumed"  # it speaks again; `seconds` is the gap's length
+SOURCE_LOST = "source_lost"  # its sender is gone; it is looked for
+SOURCE_CHANGED = "source_changed"  # it came back with another rate, labels, units or format, and is taken as that
+SOURCE_REFUSED = "source_refused"  # it is there and cannot be used; `detail` says why
+CLOCK_JUMPED = "clock_jumped"  # its sender's clock was set; `seconds` by how much
+SAMPLES_LOST = "samples_lost"  # `samples` did not come
+READER_RESTARTED = "reader_restarted"  # the process that reads LSL died and another took over
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is known of a source beside its samples. `kind` is one of the words above, or a session's own.
+
+    `subject` is the stream, "" for the session itself; `at_s` stream time; `detail` a sentence for people. `seconds`
+    and `samples` are the number that the kind speaks of, where it speaks of one.
+    """
+
+    kind: str
+    subject: str
+    at_s: float
+    detail: str = ""
+    seconds: float | None = None
+    samples: int | None = None
+
+
+# What a live source hands over, in the order in which it came: a stream declares itself (again, when it came back
+# different) before its first chunk.
+Arrival = StreamInfo | Chunk | Annotation | Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What came by `now_s` of the session's clock (on the scale of stream time) since the step before.
+
+    A session is its steps: given the same ones in the same order, it says the same.
+    """
+
+    now_s: float
+    arrivals: tuple[Arrival, ...] = ()
 
 
 class Source(Protocol):
@@ -109,6 +156,22 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Let go of the file or the streams."""
+        ...
+
+
+class LiveSource(Source, Protocol):
+    """A source that also tells what happens to its streams."""
+
+    @property
+    def speed(self) -> float:
+        """How many seconds of stream time pass in one on the wall."""
+        ...
+
+    def take(self, timeout_s: float) -> list[Arrival]:
+        """What came since the last call, in order; [] when nothing did within `timeout_s` on the wall.
+
+        `read` is this with everything but chunks left out.
+        """
         ...
 
 
