@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TOP_DOWN: Final = ("W", "R", "N1", "N2", "N3")
 STAGE_COLOURS: Final = {"W": "#eeb04a", "R": "#c2386f", "N1": "#a9cfe6", "N2": "#4b8fc4", "N3": "#1d4a80"}
 # In the order of QUALITY_NAMES. Mostly Okabe and Ito's, which the colour-blind can tell apart.
-QUALITY_COLOURS: Final = ("#a5d6c3", "#cdd0d4", "#0072b2", "#d55e00", "#f0e442", "#565a60")
+QUALITY_COLOURS: Final = ("#a5d6c3", "#cdd0d4", "#0072b2", "#d55e00", "#f0e442", "#565a60", "#b58900", "#cc79a7")
 INK: Final = "#22262b"
 PALE: Final = "#6c737b"
 GRID: Final = "#dfe3e7"

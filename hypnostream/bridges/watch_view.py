@@ -16,7 +16,15 @@ from hypnostream.bridges.terminal_hypnogram import COLOURS, DIM, MOST_EPOCHS, RO
 from hypnostream.stream.stages import EPOCH_S, STAGES
 
 GOOD, FAIR, BAD = "#5fc77f", "#f2b134", "#ee5d5d"
-QUALITY_COLOURS: Final = {"ok": GOOD, "noisy": FAIR, "saturated": FAIR, "flat": BAD, "missing": BAD}
+QUALITY_COLOURS: Final = {
+    "ok": GOOD,
+    "noisy": FAIR,
+    "mains": FAIR,
+    "saturated": FAIR,
+    "flat": BAD,
+    "lead_off": BAD,
+    "missing": BAD,
+}
 BRIGHT: Final = "default"
 TROUGH: Final = "#20242c"
 EIGHTHS: Final = " ▏▎▍▌▋▊▉"
