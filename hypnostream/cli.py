@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hypnostream import __version__
+from hypnostream.commands.keys import keys
 from hypnostream.commands.train import train
 from hypnostream.errors import UserError
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Sleep stages from live or recorded polysomnography, second by second. Not a medical device.",
 )
+app.add_typer(keys, name="keys")
 app.add_typer(train, name="train")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]

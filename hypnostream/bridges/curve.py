@@ -1,0 +1,162 @@
+"""Results for other machines, and for no others than those: CURVE (encrypted, both ends known by key) on ZeroMQ.
+
+A publisher's sockets are secured with its `ServerKeys` before they are bound, and a `Gate` in their context lets in
+those who hold a key of the allow-list, as the list is when they connect. ZeroMQ asks only then: who is taken off the
+list keeps the connection that is open, until it breaks or the publisher ends.
+"""
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+from zmq.utils import z85
+
+from hypnostream.bridges.key_files import ALLOWED, SERVER, read_allowed, read_public, read_secret
+from hypnostream.errors import UserError
+
+HANDSHAKE_MS = 3000  # who has not proved who it is by then is disconnected
+REREAD_S = 1.0  # how old the list may be when its folder looks unchanged
+
+_ZAP = "inproc://zeromq.zap.01"  # where libzmq asks: RFC 27, ZeroMQ Authentication Protocol
+_NO_MORE = [b""]  # in a question's place: the gate closes
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKeys:
+    """A publisher's secret, and the folder of keys whose allow-list it keeps to."""
+
+    folder: Path
+    secret: bytes = field(repr=False)
+
+    def secure(self, socket: zmq.Socket[Any]) -> None:
+        """Before `socket` is bound: whoever comes must hold an allowed key. Needs a `Gate` in the socket's context."""
+        socket.set(zmq.CURVE_SERVER, 1)
+        socket.set(zmq.CURVE_SECRETKEY, self.secret)
+        socket.set(zmq.ZAP_DOMAIN, b"hypnostream")
+        socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without a gate no one is let in, instead of everyone
+        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKeys:
+    """A client's secret, and the public key that its publisher must prove to hold."""
+
+    secret: bytes = field(repr=False)
+    server: bytes
+
+    def secure(self, socket: zmq.Socket[Any]) -> None:
+        """Before `socket` is connected."""
+        socket.set(zmq.CURVE_SECRETKEY, self.secret)
+        socket.set(zmq.CURVE_PUBLICKEY, zmq.curve_public(self.secret))
+        socket.set(zmq.CURVE_SERVERKEY, self.server)
+        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+
+
+def server_keys(folder: Path) -> ServerKeys:
+    """What `hypnostream keys new server` made in `folder`. Raises UserError."""
+    keys = ServerKeys(folder, read_secret(folder / f"{SERVER}.secret"))
+    read_allowed(folder)
+    return keys
+
+
+def client_keys(folder: Path, name: str | None = None) -> ClientKeys:
+    """The publisher's server.public and one's own NAME.secret in `folder` (default: the only one). Raises UserError."""
+    if name is None:
+        names = sorted(path.stem for path in folder.glob("*.secret") if path.stem != SERVER)
+        if len(names) != 1:
+            raise UserError(
+                f"{folder} holds {len(names)} client secrets and must hold one; `hypnostream keys new NAME` makes it"
+            )
+        name = names[0]
+    server = folder / f"{SERVER}.public"
+    if not server.is_file():
+        raise UserError(f"{server} is not there; copy it from the keys of the bed that is to be listened to")
+    return ClientKeys(read_secret(folder / f"{name}.secret"), read_public(server))
+
+
+class Gate:
+    """Answers, in a thread of its own, whether those who connect to the secured sockets of `context` may.
+
+    One for a context. `allowed` and `refused` count its answers. A list that cannot be read lets no one in. Closing it
+    leaves those who are connected; terminating the context ends it too.
+    """
+
+    def __init__(self, context: zmq.Context[Any], folder: Path) -> None:
+        self.allowed = 0
+        self.refused = 0
+        self._context = context
+        self._list = _LiveList(folder)
+        self._socket: zmq.Socket[Any] = context.socket(zmq.REP)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.bind(_ZAP)
+        self._thread = threading.Thread(target=self._answer, name="curve gate", daemon=True)
+        self._thread.start()
+
+    def allows(self, key: bytes) -> bool:
+        """Whether a public key (Z85) is on the list now."""
+        return key in self._list.read()
+
+    def close(self) -> None:
+        """Answers no more; at once."""
+        if self._thread.is_alive() and not self._context.closed:
+            with self._context.socket(zmq.REQ) as last:
+                last.connect(_ZAP)
+                last.send_multipart(_NO_MORE)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _answer(self) -> None:
+        with self._socket:
+            while True:
+                try:
+                    question = self._socket.recv_multipart()
+                    if question == _NO_MORE:
+                        return
+                    self._socket.send_multipart(self._answer_to(question))
+                except zmq.ContextTerminated:
+                    return
+
+    def _answer_to(self, question: list[bytes]) -> list[bytes]:
+        request, mechanism, credentials = question[1:2], question[5:6], question[6:]
+        if mechanism == [b"CURVE"] and len(credentials) == 1 and len(credentials[0]) == 32:
+            key = z85.encode(credentials[0])
+            if self.allows(key):
+                self.allowed += 1
+                return [b"1.0", *request, b"200", b"", key, b""]  # messages carry the key as their "User-Id"
+        self.refused += 1
+        # "Not now": the connection is dropped after HANDSHAKE_MS and the client comes again, so that one that is
+        # listed while it waits gets in. After "400", never, it would not ask again.
+        return [b"1.0", *request, b"300", b"", b"", b""]
+
+
+class _LiveList:
+    """The allow-list, read again when its folder changed and, as not every change shows there, each second."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keys: frozenset[bytes] = frozenset()
+        self._read_s = float("-inf")
+        self._changed_ns: int | None = None
+
+    def read(self) -> frozenset[bytes]:
+        """The keys (Z85) that may connect; none while the list cannot be read."""
+        now_s = time.monotonic()
+        try:
+            changed_ns = (self._folder / ALLOWED).stat().st_mtime_ns
+            if changed_ns != self._changed_ns or now_s - self._read_s >= REREAD_S:
+                self._keys = frozenset(read_allowed(self._folder).names)
+                self._changed_ns, self._read_s = changed_ns, now_s
+        except (UserError, OSError):
+            self._keys, self._changed_ns = frozenset(), None
+        return self._keys
