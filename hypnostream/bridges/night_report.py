@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.bridges.annotations import MOST_IN_SUMMARY, night_annotations
 from hypnostream.bridges.picture import Night
 from hypnostream.bridges.picture_process import draw_apart
 from hypnostream.bridges.report import ReportFolder
@@ -26,7 +27,7 @@ from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.sleep_statistics import SleepStatistics, sleep_statistics
 from hypnostream.stream.channels import Montage
-from hypnostream.stream.source import StreamInfo
+from hypnostream.stream.source import Annotation, StreamInfo
 from hypnostream.stream.stages import stage_codes
 
 
@@ -72,10 +73,14 @@ class NightReport:
         warnings: Sequence[str],
         timings: dict[str, float],
         draw: Callable[[Night], bytes] = draw_apart,
+        annotations: Sequence[Annotation] = (),
     ) -> Summary:
-        """Draw the picture, write the summary, return it."""
+        """Draw the picture, write the summary, return it. `annotations` are on the stream clock, in any order."""
         codes = stage_codes(result.stage for result in outcome.final)
-        statistics: SleepStatistics = sleep_statistics(codes)
+        t0_s = outcome.final[0].t_start_s if outcome.final else 0.0
+        annotated = night_annotations(annotations, codes, t0_s)
+        lights_off_s, lights_on_s = annotated.from_start
+        statistics: SleepStatistics = sleep_statistics(codes, lights_off_s, lights_on_s)
         agreed: Agreement | None = None if self.reference is None else agreement(self.reference, codes)
         content = self.bundle.content
         self.folder.write_picture(
@@ -89,9 +94,13 @@ class NightReport:
                 start_utc=self.start_utc,
                 reference=self.reference,
                 agreement=agreed,
+                lights_off_s=lights_off_s,
+                lights_on_s=lights_on_s,
+                notes=annotated.notes,
             ),
             draw,
         )
+        self.folder.write_annotations(annotated)
         summary = Summary(
             versions=installed_versions(),
             session_id=self.session_id,
@@ -108,8 +117,12 @@ class NightReport:
                 scoring_rule=content.scoring_rule,
             ),
             timings={name: round(value, 4) for name, value in timings.items()},
-            warnings=list(warnings),
+            warnings=[*warnings, *annotated.warnings],
             agreement=agreed,
+            lights_off_s=annotated.lights_off_s,
+            lights_on_s=annotated.lights_on_s,
+            annotations=list(annotated.listed[:MOST_IN_SUMMARY]),
+            position_min=annotated.position_min,
         )
         self.folder.write_summary(summary)
         return summary

@@ -37,7 +37,8 @@ class Night:
     """What is drawn. `results` are the final ones of all epochs in order, `channels` the names to show, top down.
 
     `title` is the recording's name. `start_utc` is the wall time of epoch 0 (None: hours since the start are shown);
-    its own time zone is the one on the axis. `reference` is (epochs,) of stage codes, from epoch 0 on.
+    its own time zone is the one on the axis. `reference` is (epochs,) of stage codes, from epoch 0 on. `lights_off_s`,
+    `lights_on_s` and `notes` (when, what) are in seconds from the beginning of epoch 0.
     """
 
     title: str
@@ -49,6 +50,9 @@ class Night:
     start_utc: datetime | None = None
     reference: NDArray[np.integer] | None = None
     agreement: Agreement | None = None
+    lights_off_s: float | None = None
+    lights_on_s: float | None = None
+    notes: tuple[tuple[float, str], ...] = ()
 
 
 def draw_night(night: Night) -> bytes:
@@ -103,13 +107,19 @@ def _draw_panels(figure: "Figure", night: Night) -> None:
     if night.reference is not None:
         reference = np.full(scored.size, UNSCORED)
         reference[: night.reference.size] = night.reference[: scored.size]
-        panels.draw_hypnogram(panel["reference"], reference)
+        panels.draw_hypnogram(panel["reference"], reference, night.lights_off_s, night.lights_on_s)
         panels.draw_differences(panel["differs"], reference, scored)
-    panels.draw_hypnogram(panel["stage"], scored)
+    panels.draw_hypnogram(panel["stage"], scored, night.lights_off_s, night.lights_on_s)
     panels.draw_probabilities(panel["probability"], night.results, absent)
     panels.draw_confidence(panel["confidence"], night.results, absent)
     if night.channels:
         panels.draw_sensors(panel["sensors"], night.results, night.channels)
+    lights = [(night.lights_off_s, "lights off"), (night.lights_on_s, "lights on")]
+    said = [(at_s / 3600, name) for at_s, name in lights if at_s is not None and 0 <= at_s / 3600 <= edges_h[-1]]
+    if said or night.notes:
+        whole = panels.Panel(axes, edges_h, BOTTOM_PX, TOP_PX)
+        panels.draw_lights(whole, said)
+        panels.draw_notes(whole, said, [(at_s / 3600, text) for at_s, text in night.notes])
 
 
 def _write_words(figure: "Figure", night: Night) -> None:

@@ -28,6 +28,8 @@ PALE: Final = "#6c737b"
 GRID: Final = "#dfe3e7"
 ABSENT: Final = "#e9ebee"
 DIFFERS: Final = "#d55e00"
+NOTE_CHARACTERS: Final = 24
+NOTE_CHARACTER_PX: Final = 6.2  # of the small type that notes are written in
 TICK_STEPS_MIN: Final = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)
 
 
@@ -104,13 +106,44 @@ def time_ticks(end_h: float, start_utc: datetime | None) -> tuple[list[float], l
     return positions_h.tolist(), [f"{time.astimezone(start_utc.tzinfo):%H:%M}" for time in times]
 
 
-def draw_hypnogram(panel: Panel, codes: NDArray[np.integer]) -> None:
-    """Steps from W at the top to N3 at the bottom, in the stages' colours; epochs without a stage are shaded."""
+def draw_lights(panel: Panel, lights: Sequence[tuple[float, str]]) -> None:
+    """Lights off and on, (hours, name) each, as thin lines through a panel."""
+    hours = [at_h for at_h, _ in lights]
+    panel.axes.vlines(hours, panel.bottom, panel.top + 4, color=INK, linewidth=0.9, zorder=3)
+
+
+def draw_notes(panel: Panel, lights: Sequence[tuple[float, str]], notes: Sequence[tuple[float, str]]) -> None:
+    """Words above a panel, (hours, words) each: those of the lights, and of the notes those that find room."""
+    end_h, taken = float(panel.edges_h[-1]), list[tuple[float, float]]()
+    pixels = panel.axes.transData.transform([(0.0, 0.0), (end_h, 0.0)])[:, 0]
+    hours_a_pixel = end_h / float(pixels[1] - pixels[0])
+    for place, (at_h, text) in enumerate([*lights, *notes]):
+        words = text if len(text) <= NOTE_CHARACTERS else f"{text[: NOTE_CHARACTERS - 1]}…"
+        width_h = (NOTE_CHARACTER_PX * len(words) + 12) * hours_a_pixel
+        left_h = max(0.0, min(at_h - width_h / 2, end_h - width_h))  # whole, at the night's edges too
+        if any(left_h < stop_h and left_h + width_h > start_h for start_h, stop_h in taken):
+            continue
+        taken.append((left_h, left_h + width_h))
+        ink = INK if place < len(lights) else PALE
+        panel.axes.vlines(at_h, panel.top - 5, panel.top + 3, color=ink, linewidth=0.9, zorder=3)
+        panel.axes.text(left_h + width_h / 2, panel.top + 10, words, ha="center", va="center", color=ink, size=8)
+
+
+def draw_hypnogram(
+    panel: Panel,
+    codes: NDArray[np.integer],
+    lights_off_s: float | None = None,
+    lights_on_s: float | None = None,
+) -> None:
+    """Steps from W at the top to N3 at the bottom, in the stages' colours; epochs without a stage are shaded.
+
+    The minutes beside it are those of the statistics, from lights off to lights on.
+    """
     heights = {stage: 1 - (row + 0.5) / len(TOP_DOWN) for row, stage in enumerate(TOP_DOWN)}
     levels = np.array([*(heights[stage] for stage in STAGES), np.nan])[codes]  # UNSCORED is -1: the last
     panel.shade(codes == UNSCORED, ABSENT)
     panel.step(levels, PALE, 0.8)
-    statistics = sleep_statistics(codes)
+    statistics = sleep_statistics(codes, lights_off_s, lights_on_s)
     for stage, height in heights.items():
         panel.step(
             np.where(codes == STAGES.index(stage), levels, np.nan), STAGE_COLOURS[stage], 8 if stage == "R" else 5

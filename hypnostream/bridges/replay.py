@@ -110,7 +110,7 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
             drawing = time.perf_counter()
             warnings = [*source.warnings, *notes]
             timings = {"opening_s": opened_s, **outcome.timings(), "total_before_drawing_s": drawing - started}
-            summary = report.write(outcome, warnings, timings, pictures.draw)
+            summary = report.write(outcome, warnings, timings, pictures.draw, source.annotations)
         return summary, report.folder.path
     finally:
         source.close()

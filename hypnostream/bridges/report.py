@@ -1,8 +1,12 @@
-"""The report folder: `epochs.parquet` while the night goes on, `hypnogram.png` and `summary.json` when it is over."""
+"""The report folder: `epochs.parquet` while the night goes on, `hypnogram.png` and `summary.json` when it is over.
+
+Where something was annotated there is `annotations.parquet` too.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hypnostream.bridges.annotations import NightAnnotations, write_annotations
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.bridges.picture import Night, draw_night
 from hypnostream.bridges.summary import Summary, encode_summary
@@ -11,7 +15,7 @@ from hypnostream.errors import UserError
 
 
 class ReportFolder:
-    """A folder that takes the three files, and touches none but them.
+    """A folder that takes these files, and touches none but them.
 
     An earlier report in it is replaced file by file, each only when its successor is whole; `summary.json` comes last,
     so a folder is complete when its summary and its table name the same session. Where an earlier night must not be
@@ -24,13 +28,14 @@ class ReportFolder:
         self.epochs_path = path / "epochs.parquet"
         self.picture_path = path / "hypnogram.png"
         self.summary_path = path / "summary.json"
+        self.annotations_path = path / "annotations.parquet"
         try:
             path.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise UserError(f"{path} is a file: name a folder for the report") from None
         except OSError as error:
             raise UserError(f"{path} cannot be made: {error.strerror}; name another folder for the report") from error
-        for own in (self.epochs_path, self.picture_path, self.summary_path):
+        for own in (self.epochs_path, self.picture_path, self.summary_path, self.annotations_path):
             if own.exists() and not own.is_file():
                 raise UserError(f"{own} is not a file and would have to be replaced: name another folder")
 
@@ -52,6 +57,10 @@ class ReportFolder:
         """Draw the night, by `draw`. Raises OSError when the file cannot be written."""
         write_atomically(self.picture_path, draw(night))
 
+    def write_annotations(self, annotations: NightAnnotations) -> None:
+        """Write the table of what was annotated; none when nothing was. Raises OSError when it cannot be written."""
+        write_annotations(self.annotations_path, annotations)
+
     def write_summary(self, summary: Summary) -> None:
-        """Write the numbers, as the last of the three. Raises OSError when the file cannot be written."""
+        """Write the numbers, as the last of the files. Raises OSError when the file cannot be written."""
         write_atomically(self.summary_path, encode_summary(summary))

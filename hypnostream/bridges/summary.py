@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from hypnostream import __version__
+from hypnostream.bridges.annotations import AnnotationSummary, PositionTime
 from hypnostream.bridges.tables import NOTICE
 from hypnostream.engine.agreement import Agreement
 from hypnostream.engine.results import StageResult
@@ -76,6 +77,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     `input` is None when the night came live. `start_utc` is the wall time of the beginning of epoch 0, where it is
     known. `timings` are seconds by name; each name ends in `_s`. `agreement` is there when a reference was given.
+    `lights_off_s` and `lights_on_s` are stream time, None where no marker said it. `annotations` are at most the first
+    thousand; `position_min` has a position only when one was ever said.
     """
 
     schema: Literal["hypnostream.summary"] = SCHEMA
@@ -94,6 +97,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     timings: dict[str, float]
     warnings: list[str]
     agreement: Agreement | None = None
+    lights_off_s: float | None = None
+    lights_on_s: float | None = None
+    annotations: list[AnnotationSummary] = []
+    position_min: dict[str, PositionTime] = {}
 
 
 def encode_summary(summary: Summary) -> bytes:

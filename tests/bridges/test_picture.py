@@ -57,6 +57,20 @@ def test_a_stage_that_was_not_there_takes_no_room() -> None:
     assert count(only_n3, STAGE_COLOURS["N3"]) > 3 * count(only_rem, STAGE_COLOURS["N3"])
 
 
+def test_lights_off_and_on_are_lines_through_all_panels_and_notes_are_sparse() -> None:
+    plain = night_of(CYCLE * 40)
+    lit = replace(plain, lights_off_s=3600.0, lights_on_s=20_000.0)
+    changed = (pixels(lit) != pixels(plain)).any(axis=2)[100:790, LEFT_PX:RIGHT_PX]
+    changed = changed[:, changed.mean(axis=0) > 0.7]  # whole columns
+    assert 2 <= changed.shape[1] <= 6  # two lines, thin ones
+    noted = replace(plain, notes=tuple((float(at_s), "note $x^2$") for at_s in range(0, 28_000, 30)))
+    lines = (pixels(noted) != pixels(plain)).any(axis=2)
+    assert lines[60:110].any()
+    assert not lines[110:].any()  # above the panels, nowhere else
+    outside = replace(plain, lights_off_s=-60.0, lights_on_s=1e9)
+    assert np.array_equal(pixels(outside), pixels(plain))
+
+
 def test_time_goes_from_left_to_right() -> None:
     picture = pixels(night_of("r" * 300 + "3" * 300))
     rem = [int(STAGE_COLOURS["R"][i : i + 2], 16) for i in (1, 3, 5)]

@@ -76,3 +76,44 @@ def test_every_minute_is_counted_once(codes: list[int]) -> None:
         before_sleep = codes[: codes.index(next(code for code in codes if code > 0))]
         assert result.wake_after_sleep_onset_min == result.stage_min["W"] - before_sleep.count(0) / 2
         assert result.epochs_absent_before_sleep == before_sleep.count(UNSCORED)
+
+
+def test_lights_off_and_on_are_the_time_base() -> None:
+    hypnogram = stage_codes(["W"] * 10 + ["N2"] * 4 + ["R"] * 4 + ["W"] * 6 + [None] * 4)
+    result = sleep_statistics(hypnogram, lights_off_s=100.0, lights_on_s=640.0)
+    assert result.recording_min == 9.0  # exactly from off to on
+    assert result.epochs == 18  # epoch 3 has its middle at 105 s, epoch 20 at 615 s, epoch 21 at 645 s
+    assert result.sleep_latency_min == pytest.approx((300 - 100) / 60)
+    assert result.rem_latency_min == 2.0
+    assert result.wake_after_sleep_onset_min == 1.5
+    assert result.epochs_absent == 0
+    assert result.sleep_efficiency_percent == pytest.approx(100 * 8 / 18)
+
+
+@pytest.mark.parametrize(
+    ("off_s", "epochs"), [(0.0, 4), (15.0, 4), (15.1, 3), (45.0, 3), (45.1, 2), (120.0, 0), (500.0, 0), (-9.0, 4)]
+)
+def test_an_epoch_counts_when_its_middle_is_after_lights_off(off_s: float, epochs: int) -> None:
+    result = sleep_statistics(stage_codes(["N2"] * 4), lights_off_s=off_s)
+    assert result.epochs == epochs
+    assert result.total_sleep_min == epochs / 2
+    assert result.recording_min == pytest.approx((120 - min(max(off_s, 0), 120)) / 60)
+
+
+@pytest.mark.parametrize(("on_s", "epochs"), [(120.0, 4), (106.0, 4), (105.0, 3), (15.0, 0), (-1.0, 0), (1e9, 4)])
+def test_an_epoch_counts_when_its_middle_is_before_lights_on(on_s: float, epochs: int) -> None:
+    assert sleep_statistics(stage_codes(["N2"] * 4), lights_on_s=on_s).epochs == epochs
+
+
+def test_sleep_in_the_epoch_that_lights_off_cuts_has_no_latency() -> None:
+    assert sleep_statistics(stage_codes(["N2"] * 4), lights_off_s=10.0).sleep_latency_min == 0.0
+    assert sleep_statistics(stage_codes(["W", "N2"]), lights_off_s=40.0).sleep_latency_min == 0.0
+
+
+@given(st.lists(st.integers(UNSCORED, 4), max_size=20), st.floats(-100, 900), st.floats(-100, 900))
+def test_no_lights_make_more_sleep_than_there_is(codes: list[int], off_s: float, on_s: float) -> None:
+    hypnogram = np.array(codes, dtype=np.int8)
+    part, whole = sleep_statistics(hypnogram, off_s, on_s), sleep_statistics(hypnogram)
+    assert part.total_sleep_min <= whole.total_sleep_min
+    assert abs(part.epochs / 2 - part.recording_min) <= 0.5
+    assert part.sleep_latency_min is None or part.sleep_latency_min >= 0
