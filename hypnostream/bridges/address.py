@@ -5,10 +5,29 @@ import re
 import socket
 import stat
 from pathlib import Path
+from typing import Any, Protocol
+
+import zmq
 
 from hypnostream.errors import UserError
 
 _TCP = re.compile(r"tcp://(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>\*|[0-9]{1,5})")
+
+
+class ServerSecurity(Protocol):
+    """Sets a socket up, before it is bound, so that only those who may can connect."""
+
+    def serve(self, socket: zmq.Socket[Any]) -> None:
+        """Set it up."""
+        ...
+
+
+class ClientSecurity(Protocol):
+    """Sets a socket up, before it connects, with the keys that its server asks for."""
+
+    def connect(self, socket: zmq.Socket[Any]) -> None:
+        """Set it up."""
+        ...
 
 
 def bindable(address: str, *, insecure: bool = False) -> str:
@@ -27,6 +46,38 @@ def bindable(address: str, *, insecure: bool = False) -> str:
             "ipc://PATH or, if all who can reach it may see the results, allow it as insecure"
         )
     return address
+
+
+def replay_address_of(address: str) -> str:
+    """Where a session that publishes on `address` answers requests for what was missed, unless it is told otherwise:
+    on the next port, or at the path + "-replay".
+
+    UserError: there is no next port.
+    """
+    transport, _, place = address.partition("://")
+    host, colon, port = place.rpartition(":")
+    if transport != "tcp" or not colon:
+        return f"{address}-replay"
+    if port in ("*", "0"):
+        return address
+    if not port.isascii() or not port.isdigit() or int(port) >= 65535:
+        raise UserError(f"address {address!r} has no next port to answer requests on; name one with publish.replay")
+    return f"tcp://{host}:{int(port) + 1}"
+
+
+def replay_address_seen(address: str, told: str) -> str | None:
+    """The replay address that a publisher told, as seen by who connected to it at `address`; None where it is none.
+
+    A publisher may be bound to any interface, and what it tells comes from outside: only its port is taken, never a
+    host other than the one that was connected to.
+    """
+    transport, _, place = address.partition("://")
+    if not told.startswith(f"{transport}://"):
+        return None
+    if transport != "tcp":
+        return told
+    host, port = place.rpartition(":")[0], told.rpartition(":")[2]
+    return f"tcp://{host}:{port}" if re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) <= 65535 else None
 
 
 def _is_loopback(address: str) -> bool:

@@ -9,12 +9,10 @@ free text (`quality`, `absent_reason`, `state`, `event`). A reader ignores field
 `kind`, `status` or meaning is a new major version, which a reader refuses by name.
 """
 
-import inspect
-import json
 from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.stages import STAGES
@@ -27,12 +25,17 @@ EPOCH_TOPIC: Final = "epoch"
 PROVISIONAL_TOPIC: Final = "stage.provisional"
 EVENT_TOPIC: Final = "event"
 STATUS_TOPIC: Final = "status"
+PROCESS_TOPIC: Final = "status.process"  # notices of what befell the process, so not the same in another run of it
 HEARTBEAT_TOPIC: Final = "heartbeat"
+DURABLE_TOPICS: Final = (EPOCH_TOPIC, EVENT_TOPIC, STATUS_TOPIC, PROCESS_TOPIC)  # on disk before they are published
 
 SESSION_STARTED: Final = "session_started"
 SESSION_RESUMED: Final = "session_resumed"  # by another process, after `seconds` in which nothing was read
 SESSION_ENDED: Final = "session_ended"
 ANNOTATION: Final = "annotation"  # a marker: `subject` is who said it, `detail` what
+LOG_FAILED: Final = "log_failed"  # results are published and held in memory: the disk does not take them, see `detail`
+LOG_RESTORED: Final = "log_restored"  # all that was held is on disk
+PROCESS_STATES: Final = (SESSION_RESUMED, LOG_FAILED, LOG_RESTORED)
 
 # The bounds are what keeps NaN and the infinities off the wire, in both directions.
 Time = Annotated[float, Meta(ge=-1e12, le=1e12)]
@@ -52,8 +55,7 @@ class Origin(Struct, frozen=True, kw_only=True):
 
     `session_id` names the run, random, and is kept when another process picks the run up; `boot_id` names the
     process. Each topic's `seq` starts at 0 with the session and goes on with the next process; only the heartbeat's
-    starts again. `model_hash` is the bundle's, `scoring_rule` the rule that
-    stages are named by ("AASM").
+    starts again. `model_hash` is the bundle's, `scoring_rule` the rule that stages are named by ("AASM").
     """
 
     session_id: Word
@@ -107,6 +109,11 @@ class Envelope(Struct, frozen=True, kw_only=True, tag_field="kind"):
     origin: Origin
     time: Moment
     status: Literal["preliminary", "final", "amended", "withdrawn"] = "final"
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Session, topic and seq: what two messages with the same key say is the same."""
+        return self.origin.session_id, self.topic, self.seq
 
 
 class EpochMessage(Envelope, frozen=True, kw_only=True, tag="epoch"):
@@ -170,12 +177,14 @@ class StatusMessage(Envelope, frozen=True, kw_only=True, tag="status"):
 class HeartbeatMessage(Envelope, frozen=True, kw_only=True, tag="heartbeat"):
     """The session is alive; the next one follows in `interval_s` of wall time.
 
-    `last_seq` gives the last `seq` of each topic, so that a reader who lost a topic's last message learns of it.
+    `last_seq` gives the last `seq` of each topic, so that a reader who lost a topic's last message learns of it;
+    `replay` is the address that gives it again, absent where none does.
     """
 
     kind: ClassVar[str] = "heartbeat"
     interval_s: Duration
     last_seq: dict[Word, Count]
+    replay: Word | UnsetType = UNSET
 
 
 Message = EpochMessage | EventMessage | StatusMessage | HeartbeatMessage
@@ -223,6 +232,11 @@ def stage_topic(result: StageResult) -> str:
     return EPOCH_TOPIC if result.final else PROVISIONAL_TOPIC
 
 
+def status_topic(state: str) -> str:
+    """The topic of a notice: the session's, or that of the process which it befell."""
+    return PROCESS_TOPIC if state in PROCESS_STATES else STATUS_TOPIC
+
+
 def epoch_message(
     result: StageResult, *, seq: int, origin: Origin, time: Moment, latency_s: float | None = None
 ) -> EpochMessage:
@@ -251,21 +265,6 @@ def epoch_message(
         channels=channels,
         latency_s=None if latency_s is None else max(latency_s, 0.0),  # two readings of a clock may cross
     )
-
-
-def json_schema() -> str:
-    """The JSON Schema (2020-12) of every message, as docs/message.schema.json holds it."""
-    schema = msgspec.json.schema(Message)
-    for definition in schema["$defs"].values():
-        definition["description"] = inspect.cleandoc(definition["description"])
-        if "schema" in definition["properties"]:  # has a default here, is always on the wire, and `decode` wants it
-            definition["required"] = ["schema", "version", *definition["required"]]
-    head = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"{SCHEMA} {VERSION}",
-        "description": "Body of a Hypnostream message, MessagePack on ZeroMQ. Unknown fields are to be ignored.",
-    }
-    return json.dumps(head | schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _exactly_one(name: str, value: str | None, absent_reason: str | None) -> None:

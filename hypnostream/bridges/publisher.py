@@ -1,47 +1,67 @@
-"""Results out over ZeroMQ: two frames, topic and body, to whoever listens on this machine."""
+"""Results out over ZeroMQ: two frames, topic and body, to whoever may listen; on disk first where there is a log."""
 
+import logging
 import secrets
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
+from msgspec import UNSET
+from msgspec.structs import replace
 
-from hypnostream.bridges.address import bindable
+from hypnostream.bridges.address import ServerSecurity, bindable
 from hypnostream.bridges.messages import (
+    DURABLE_TOPICS,
+    EVENT_TOPIC,
     HEARTBEAT_TOPIC,
-    STATUS_TOPIC,
+    LOG_FAILED,
+    LOG_RESTORED,
+    PROCESS_TOPIC,
+    EpochMessage,
+    EventMessage,
     HeartbeatMessage,
     Message,
     Moment,
     Origin,
     StatusMessage,
+    decode,
     encode,
     epoch_message,
     stage_topic,
+    status_topic,
 )
+from hypnostream.bridges.replay_server import ReplayServer, Shelf
+from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.subscriptions import Subscriptions
 from hypnostream.engine.results import StageResult
 from hypnostream.errors import UserError
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5556"
 LINGER_MS = 500  # how long `close` may wait for slow subscribers
-QUEUED_MESSAGES = 4000  # per subscriber, an hour of provisional stages; what exceeds it is lost to it, and it can tell
-LARGEST_SUBSCRIPTION_BYTES = 4096
-MOST_SUBSCRIPTIONS = 1000
+# Per subscriber: an hour of provisional stages, 6 MB of them. What exceeds it is lost to it; it can ask again.
+QUEUED_MESSAGES = 4000
+_logger = logging.getLogger(__name__)
 
 
 class Publisher:
     """Publishes what one session says. One thread uses it; only `wait_for_subscriber` and `close` ever wait.
 
     `address` is as `address.bindable` allows; tcp port "*" or 0 is a free one, and inproc:// needs the subscriber's
-    `context`. The attribute `address` is the one that was bound. `origin.session_id` is random unless given.
+    `context`. The attribute `address` is the one that was bound, `replay_address` the one that answers requests for
+    what was missed (none: nothing does). `origin.session_id` is the log's, or random, unless given.
+
+    With a `log`, final results, events and notices are in it before they are published. `last_seq` gives the numbers to
+    go on from, as the `last_seq` of an earlier process was at the point from which its results are computed again;
+    none: from the log's. What is computed again and in the log already is said in the words of the log.
 
     `utc_offset_s` is UTC (seconds since 1970) minus stream time where the recording knows it, `utc_uncertainty_s`
     how far that may be off; both may be set again while a clock is being learned. `heartbeat_interval_s` is the wall
-    time between two calls of `heartbeat`.
+    time between two calls of `heartbeat`. `differing` counts what was computed again and came out differently.
 
-    UserError: the address is refused, taken, or cannot be bound. MessageError, of any call that sends: the values do
-    not make a message (a NaN).
+    UserError: the address is refused, taken, or cannot be bound, or the log is of another session. MessageError, of any
+    call that sends: the values do not make a message (a NaN).
     """
 
     def __init__(
@@ -55,12 +75,19 @@ class Publisher:
         utc_offset_s: float | None = None,
         utc_uncertainty_s: float | None = None,
         heartbeat_interval_s: float = 1.0,
+        log: ResultLog | None = None,
+        last_seq: Mapping[str, int] | None = None,
+        replay_address: str | None = None,
         insecure: bool = False,
+        curve: ServerSecurity | None = None,
         context: zmq.Context[Any] | None = None,
     ) -> None:
-        address = bindable(address, insecure=insecure)
+        address = bindable(address, insecure=insecure or curve is not None)
+        logged = log.session_id if log is not None else None
+        if session_id is not None and logged not in (None, session_id):
+            raise UserError(f"the result log is of session {logged}, not of {session_id}; give each a log of its own")
         self.origin = Origin(
-            session_id=session_id or secrets.token_hex(8),
+            session_id=session_id or logged or secrets.token_hex(8),
             boot_id=secrets.token_hex(8),
             model_hash=model_hash,
             backend=backend,
@@ -69,8 +96,13 @@ class Publisher:
         self.utc_offset_s = utc_offset_s
         self.utc_uncertainty_s = utc_uncertainty_s
         self.heartbeat_interval_s = heartbeat_interval_s
+        self.differing = 0
+        self._log = log
+        self._log_failed = False
         self._last_seq: dict[str, int] = {}
-        self._subscriptions: set[bytes] = set()
+        self.restore(last_seq if last_seq is not None else log.last_seq if log is not None else {})
+        self._shelf = Shelf(self.origin, log)
+        self._replay: ReplayServer | None = None
         # A context of its own, so that `close` can end it, and by that wait until all has left (or LINGER_MS passed).
         self._owns_context = context is None
         self._context: zmq.Context[Any] = zmq.Context() if context is None else context
@@ -79,10 +111,16 @@ class Publisher:
         try:
             self._socket.set(zmq.LINGER, LINGER_MS)
             self._socket.set(zmq.SNDHWM, QUEUED_MESSAGES)
-            self._socket.set(zmq.MAXMSGSIZE, LARGEST_SUBSCRIPTION_BYTES)
+            self._subscriptions = Subscriptions(self._socket)
             self._socket.set(zmq.IPV6, int("[" in address))
+            if curve is not None:
+                curve.serve(self._socket)
             self._socket.bind(address)
             self.address = self._socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+            if replay_address is not None:
+                self._replay = ReplayServer(
+                    replay_address, self._shelf, insecure=insecure, curve=curve, context=self._context
+                )
         except zmq.ZMQError as error:
             self.close()
             if error.errno == zmq.EADDRINUSE:
@@ -90,59 +128,98 @@ class Publisher:
                     f"address {address} is in use, perhaps by another session; stop that or choose another port"
                 ) from error
             raise UserError(f"cannot publish on {address}: {zmq.strerror(error.errno or 0)}") from error
+        except UserError:
+            self.close()
+            raise
+        self.replay_address = None if self._replay is None else self._replay.address
+
+    @property
+    def last_seq(self) -> dict[str, int]:
+        """The last number of each topic, to be given to `restore` or to the next process."""
+        return {topic: seq for topic, seq in self._last_seq.items() if topic != HEARTBEAT_TOPIC}
+
+    def restore(self, last_seq: Mapping[str, int]) -> None:
+        """Goes on from the numbers that `last_seq` was: what comes next is computed again, not new.
+
+        What befell a process is no part of what is computed again; its notices go on from the log's.
+        """
+        heartbeats = {topic: seq for topic, seq in self._last_seq.items() if topic == HEARTBEAT_TOPIC}
+        self._last_seq = dict(last_seq) | heartbeats
+        befell = self._log.last_seq.get(PROCESS_TOPIC) if self._log is not None else None
+        if befell is not None:
+            self._last_seq[PROCESS_TOPIC] = befell
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
         """A stage, final or provisional, said at stream time `now_s`."""
         seq, time = self._next_seq(stage_topic(result)), self._moment(now_s)
-        self._send(epoch_message(result, seq=seq, origin=self.origin, time=time, latency_s=latency_s))
+        self._say(epoch_message(result, seq=seq, origin=self.origin, time=time, latency_s=latency_s))
 
-    def status(self, state: str, now_s: float, *, subject: str | None = None, detail: str = "") -> None:
+    def event(self, event: EventMessage, now_s: float) -> None:
+        """A revision of an event, numbered and timed here: its `topic`, `seq`, `origin` and `time` are put in."""
+        seq, time = self._next_seq(EVENT_TOPIC), self._moment(now_s)
+        self._say(replace(event, topic=EVENT_TOPIC, seq=seq, origin=self.origin, time=time))
+
+    def status(
+        self,
+        state: str,
+        now_s: float,
+        *,
+        subject: str | None = None,
+        detail: str = "",
+        seconds: float | None = None,
+        samples: int | None = None,
+    ) -> None:
         """A notice: `messages.SESSION_ENDED`, or "source_stalled" with the stream as its subject."""
-        seq, time = self._next_seq(STATUS_TOPIC), self._moment(now_s)
-        self._send(
+        topic = status_topic(state)
+        self._say(
             StatusMessage(
-                topic=STATUS_TOPIC,
-                seq=seq,
+                topic=topic,
+                seq=self._next_seq(topic),
                 origin=self.origin,
-                time=time,
+                time=self._moment(now_s),
                 state=state,
                 subject=subject,
                 detail=detail,
+                seconds=seconds,
+                samples=samples,
             )
         )
 
     def heartbeat(self, now_s: float) -> None:
         """A sign of life, each second of the session's clock."""
-        seq, time = self._next_seq(HEARTBEAT_TOPIC), self._moment(now_s)
-        self._send(
+        self._say(
             HeartbeatMessage(
                 topic=HEARTBEAT_TOPIC,
-                seq=seq,
+                seq=self._next_seq(HEARTBEAT_TOPIC),
                 origin=self.origin,
-                time=time,
+                time=self._moment(now_s),
                 interval_s=self.heartbeat_interval_s,
-                last_seq=dict(self._last_seq),
+                last_seq=self._last_seq | self._shelf.last_seq,  # what is in the log can be asked for already
+                replay=self.replay_address or UNSET,
             )
         )
-        self._hear_subscriptions()
+        self._subscriptions.hear()
+        if self._log is not None:
+            self._log.retry()
+            self._tell_of_log(now_s)
+
+    @property
+    def subscribers(self) -> int:
+        """How many listen: the most that subscribe to the same, as `Client` does to the heartbeat."""
+        self._subscriptions.hear()
+        return self._subscriptions.subscribers
 
     def wait_for_subscriber(self, timeout_s: float, topic: str = "") -> bool:
         """Whether someone subscribes to `topic` (or to a beginning of it) by now or within `timeout_s`.
 
         For those who must not lose the first message: a subscription takes some milliseconds to arrive.
         """
-        deadline = time.monotonic() + timeout_s
-        while True:
-            self._hear_subscriptions()
-            if any(topic.encode().startswith(subscription) for subscription in self._subscriptions):
-                return True
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return False
-            self._socket.poll(max(1, int(left_s * 1000)))
+        return self._subscriptions.wait(timeout_s, topic)
 
     def close(self) -> None:
-        """Hands what is queued to the subscribers, for LINGER_MS at most, and releases the address."""
+        """Hands what is queued to the subscribers, for LINGER_MS at most, and releases the addresses; not the log."""
+        if self._replay is not None:
+            self._replay.close()
         self._socket.close()
         if self._owns_context:
             self._context.term()
@@ -155,10 +232,37 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _send(self, message: Message) -> None:
+    def _say(self, message: Message) -> None:
         body = encode(message)
+        durable = self._log is not None and message.topic in DURABLE_TOPICS
+        if self._log is not None and durable:
+            body = self._logged(self._log, message) or body
+            self._log.append(message, body)
         self._socket.send_multipart([message.topic.encode(), body])
         self._last_seq[message.topic] = message.seq
+        if message.topic != HEARTBEAT_TOPIC:
+            self._shelf.put(message, body)
+        if durable:
+            self._tell_of_log(message.time.stream_s)
+
+    def _logged(self, log: ResultLog, message: Message) -> bytes | None:
+        """What the log has under the key of a message that was computed again; what was said there holds."""
+        if message.seq > log.last_seq.get(message.topic, -1):
+            return None
+        try:
+            bodies = log.read(message.topic, message.seq, message.seq, 0).bodies
+        except OSError:
+            return None
+        if bodies and not _same(decode(bodies[0]), message):
+            self.differing += 1
+            _logger.warning("%s %d, computed again, differs from what was published", message.topic, message.seq)
+        return bodies[0] if bodies else None
+
+    def _tell_of_log(self, now_s: float) -> None:
+        if self._log is None or (self._log.failure is not None) == self._log_failed:
+            return
+        self._log_failed = not self._log_failed
+        self.status(LOG_FAILED if self._log_failed else LOG_RESTORED, now_s, detail=self._log.failure or "")
 
     def _next_seq(self, topic: str) -> int:
         return self._last_seq.get(topic, -1) + 1
@@ -171,13 +275,10 @@ class Publisher:
             published_utc_s=time.time(),
         )
 
-    def _hear_subscriptions(self) -> None:
-        """Anyone may connect and say anything: what is no subscription is ignored, and none can keep us here."""
-        for _ in range(MOST_SUBSCRIPTIONS):
-            if not self._socket.poll(0):
-                return
-            said = self._socket.recv()
-            if said[:1] == b"\0":
-                self._subscriptions.discard(said[1:])
-            elif said[:1] == b"\1" and len(self._subscriptions) < MOST_SUBSCRIPTIONS:
-                self._subscriptions.add(said[1:])
+
+def _same(before: Message, again: Message) -> bool:
+    """Whether two messages say the same, but for when, by which process, and how late."""
+    before, again = (replace(message, time=again.time, origin=again.origin) for message in (before, again))
+    if isinstance(before, EpochMessage | EventMessage) and isinstance(again, EpochMessage | EventMessage):
+        before, again = replace(before, latency_s=None), replace(again, latency_s=None)
+    return before == again
