@@ -1,34 +1,64 @@
 """One bed: the whole way of a sample, from a stream's chunk to what the session says. No clock, no socket, no file.
 
-    chunk -> ring (per stream) -> conditioner (per stream) -> grid -> session
+    chunk -> path (ring, conditioner; one a stream) -> grid -> session
 
-Replay and live run this same class; they differ only in where chunks come from and in how `now_s` passes.
+Replay and live run this same class; they differ only in where steps come from. What it says depends on its steps
+alone, and all that it remembers can be written down and taken up again.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from hypnostream.engine.path import PathState, StreamCounts, StreamPath
 from hypnostream.engine.results import StageResult
-from hypnostream.engine.session import Session
-from hypnostream.stream.channels import Montage
-from hypnostream.stream.conditioning import StreamConditioner
-from hypnostream.stream.grid import Grid
-from hypnostream.stream.ring import Reader, RingBuffer
+from hypnostream.engine.serving import difference, offer
+from hypnostream.engine.session import Session, SessionState
+from hypnostream.errors import UserError
+from hypnostream.stream.channels import Derivation, Montage
+from hypnostream.stream.grid import Grid, GridState
 from hypnostream.stream.seconds import Seconds
-from hypnostream.stream.source import Chunk, StreamInfo
+from hypnostream.stream.source import (
+    SOURCE_CHANGED,
+    SOURCE_FOUND,
+    SOURCE_REFUSED,
+    Annotation,
+    Chunk,
+    Notice,
+    Step,
+    StreamInfo,
+)
 
-RING_S = 120.0  # how much raw signal a ring keeps: more than any chunk, little enough for a ward in memory
+STALL_S = 2.5
+RETRY_S = 10.0  # how often a stream that gave way to another may ask for its place again
 
 
 @dataclass(slots=True)
-class _StreamPath:
-    ring: RingBuffer
-    reader: Reader
-    conditioner: StreamConditioner
+class Said:
+    """What a bed says of one step."""
+
+    results: list[StageResult] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class BedState:
+    """All that a bed remembers: arrays, numbers and words. `gave_way` says when a stream may ask again."""
+
+    t0_s: float
+    streams: list[StreamInfo]
+    gave_way: dict[str, float]
+    paths: list[PathState]
+    grid: GridState
+    session: SessionState
 
 
 class Bed:
-    """The pipeline of one bed. `streams` that the montage takes nothing from are ignored."""
+    """The pipeline of one bed. `streams` that the montage takes nothing from are ignored; others may come in steps.
+
+    `overrides` are the configuration's [channels]; `stall_s` is after how much silence a stream has stalled, in
+    seconds of the session's clock.
+    """
 
     def __init__(
         self,
@@ -37,25 +67,43 @@ class Bed:
         session: Session,
         lateness_s: float = 2.0,
         provisional: bool = True,
+        overrides: Mapping[str, str] | None = None,
+        stall_s: float = STALL_S,
     ) -> None:
-        self.session, self.montage, self.provisional = session, montage, provisional
-        places = {spec.name: index for index, spec in enumerate(montage.specs)}
-        self._paths: dict[str, _StreamPath] = {}
-        serves: dict[str, list[int]] = {}
+        self.session, self.provisional = session, provisional
+        self._specs, self._stall_s = montage.specs, stall_s
+        self._overrides = dict(overrides or {})
+        self._streams = {info.stream_id: info for info in streams}
+        self._paths: dict[str, StreamPath] = {}
+        self._gave_way: dict[str, float] = {}
+        self.grid = Grid(montage.specs, session.t0_s, {}, lateness_s)
         for info in streams:
             derivations = [d for d in montage.derivations if d.stream_id == info.stream_id]
-            if not derivations:
-                continue
-            serves[info.stream_id] = [places[d.spec.name] for d in derivations]
-            ring = RingBuffer(len(info.channels), max(1, round(RING_S * info.rate_hz)))
-            conditioner = StreamConditioner(info, derivations, serves[info.stream_id], session.t0_s)
-            self._paths[info.stream_id] = _StreamPath(ring, ring.reader(), conditioner)
-        self.grid = Grid(montage.specs, session.t0_s, serves, lateness_s)
+            if derivations:
+                self._open(info, derivations, session.t0_s, 0)
 
     @property
-    def lost_samples(self) -> int:
-        """Samples that a ring overwrote before they were read, over all streams."""
-        return sum(path.reader.lost for path in self._paths.values())
+    def montage(self) -> Montage:
+        """Who serves what as things stand."""
+        derivations = {d.spec.name: d for path in self._paths.values() for d in path.derivations}
+        serving = tuple(derivations[spec.name] for spec in self._specs if spec.name in derivations)
+        missing = tuple((spec.name, "no stream serves it") for spec in self._specs if spec.name not in derivations)
+        return Montage(self._specs, serving, missing)
+
+    @property
+    def streams(self) -> tuple[StreamInfo, ...]:
+        """Every stream that declared itself, serving or not."""
+        return tuple(self._streams.values())
+
+    @property
+    def counts(self) -> dict[str, StreamCounts]:
+        """Each serving stream in numbers."""
+        return {name: path.counts for name, path in self._paths.items()}
+
+    @property
+    def stalled(self) -> tuple[str, ...]:
+        """The serving streams that have stalled."""
+        return tuple(name for name, path in self._paths.items() if path.stalled)
 
     @property
     def reached_s(self) -> float:
@@ -67,25 +115,36 @@ class Bed:
         """Gaps seen so far, by stream."""
         return {name: path.conditioner.gaps for name, path in self._paths.items()}
 
-    def push(self, chunks: Sequence[Chunk]) -> None:
+    def step(self, step: Step) -> Said:
+        """Take one step: what came, then what follows from it and from the time that has passed."""
+        said = Said()
+        for arrival in step.arrivals:
+            if isinstance(arrival, Chunk):
+                said.notices += self._push(arrival, step.now_s)
+            elif isinstance(arrival, StreamInfo):
+                said.notices += self._declare(arrival, step.now_s)
+            elif isinstance(arrival, Annotation):
+                said.annotations.append(arrival)
+            else:
+                said.notices.append(arrival)
+        for path in self._paths.values():
+            said.notices += path.watch(step.now_s)
+        said.results = self.advance(step.now_s)
+        if any(result.final for result in said.results):
+            for path in self._paths.values():
+                said.notices += path.losses()
+        return said
+
+    def push(self, chunks: Sequence[Chunk], now_s: float = 0.0) -> None:
         """Take what came. What follows from it is said by `advance`, so that streams read in turn do not race."""
         for chunk in chunks:
-            path = self._paths.get(chunk.stream_id)
-            if path is None:
-                continue
-            # A chunk longer than the ring goes through it piece by piece, so that none of it is lost.
-            for start in range(0, len(chunk.timestamps), path.ring.capacity):
-                part = slice(start, start + path.ring.capacity)
-                path.ring.append(chunk.samples[part], chunk.timestamps[part])
-                samples, timestamps = path.reader.read()
-                for block in path.conditioner.push(Chunk(chunk.stream_id, samples, timestamps)):
-                    self.grid.push(block)
+            self._push(chunk, now_s)
 
     def advance(self, now_s: float) -> list[StageResult]:
         """Say what follows, at `now_s` of the session's clock on the scale of stream time, from all that was pushed."""
         due = self.grid.due(now_s)
         for path in self._paths.values():
-            for block in path.conditioner.flush(due, incomplete=False):
+            for block in path.flush(due, incomplete=False):
                 self.grid.push(block)
         return self._say(self.grid.advance(now_s))
 
@@ -93,9 +152,106 @@ class Bed:
         """No sample comes any more: close everything up to the end of the epoch that `end_s` lies in."""
         whole = int(end_s - self.session.t0_s + 1e-6)
         for path in self._paths.values():
-            for block in path.conditioner.flush(whole):
+            for block in path.flush(whole):
                 self.grid.push(block)
         return self._say(self.grid.finish(end_s))
+
+    def snapshot(self) -> BedState:
+        """A copy of all that this bed remembers."""
+        return BedState(
+            t0_s=self.session.t0_s,
+            streams=list(self._streams.values()),
+            gave_way=dict(self._gave_way),
+            paths=[path.snapshot() for path in self._paths.values()],
+            grid=self.grid.snapshot(),
+            session=self.session.snapshot(),
+        )
+
+    def restore(self, state: BedState) -> None:
+        """Go on from a snapshot of a bed with the same bundle and settings."""
+        self._streams = {info.stream_id: info for info in state.streams}
+        self._gave_way = dict(state.gave_way)
+        self._paths = {
+            path.info.stream_id: StreamPath.restored(path, state.t0_s, self._stall_s) for path in state.paths
+        }
+        self.grid.restore(state.grid)
+        self.session.restore(state.session)
+
+    def _push(self, chunk: Chunk, now_s: float) -> list[Notice]:
+        notices = self._ask_again(chunk.stream_id, now_s) if chunk.stream_id in self._gave_way else []
+        path = self._paths.get(chunk.stream_id)
+        if path is None:
+            return notices
+        seconds, more = path.push(chunk, now_s)
+        for block in seconds:
+            self.grid.push(block)
+        return notices + more
+
+    def _ask_again(self, name: str, now_s: float) -> list[Notice]:
+        """A stream that gave way while it had stalled speaks again: it may take what is free by now."""
+        if now_s < self._gave_way[name]:
+            return []
+        self._gave_way[name] = now_s + RETRY_S
+        info = self._streams.pop(name)
+        return [notice for notice in self._declare(info, now_s) if notice.kind != SOURCE_REFUSED]
+
+    def _declare(self, info: StreamInfo, now_s: float) -> list[Notice]:
+        """A stream that is new, or that came back; when it is as it was, there is nothing to say."""
+        name, before = info.stream_id, self._streams.get(info.stream_id)
+        changed = "" if before is None else difference(before, info)
+        if before is not None and not changed:
+            return []
+        self._streams[name] = info
+        own = self._paths.get(name)
+        first = self.grid.next_second
+        if own is not None:  # what it said when it was another counts, and is not said again
+            for block in own.flush(own.conditioner.next_second + 1, incomplete=False):
+                self.grid.push(block)
+            first = max(first, own.conditioner.next_second)
+        others = [path for path in self._paths.values() if path is not own and not path.stalled]
+        taken = {derivation.spec.name for path in others for derivation in path.derivations}
+        free = [spec for spec in self._specs if spec.name not in taken]
+        try:
+            derivations, why = offer(info, free, self._overrides)
+            if derivations:
+                self._release({d.spec.name for d in derivations}, own, now_s)
+                self._open(info, derivations, now_s, first)
+        except UserError as error:
+            derivations, why = (), str(error)
+        if not derivations:
+            if own is not None:
+                del self._paths[name]
+                self.grid.serve(name, ())
+            return [Notice(SOURCE_REFUSED, name, now_s, f"{changed + ': ' if changed else ''}{why}")]
+        serves = ", ".join(f"{d.spec.name} from {d.label}" for d in derivations)
+        return [
+            Notice(SOURCE_CHANGED, name, now_s, f"{changed}; a new segment, {serves}")
+            if changed
+            else Notice(SOURCE_FOUND, name, now_s, serves)
+        ]
+
+    def _open(self, info: StreamInfo, derivations: Sequence[Derivation], now_s: float, first_second: int) -> None:
+        places = {spec.name: index for index, spec in enumerate(self._specs)}
+        served = [places[d.spec.name] for d in derivations]
+        path = StreamPath(info, derivations, served, self.session.t0_s, now_s, self._stall_s, first_second)
+        self.grid.serve(info.stream_id, served)
+        self._paths[info.stream_id] = path
+        self._gave_way.pop(info.stream_id, None)
+
+    def _release(self, wanted: set[str], own: StreamPath | None, now_s: float) -> None:
+        """Streams that have stalled give up what another offers to serve."""
+        for path in list(self._paths.values()):
+            if path is own or not wanted & {d.spec.name for d in path.derivations}:
+                continue
+            kept = [d for d in path.derivations if d.spec.name not in wanted]
+            name = path.info.stream_id
+            del self._paths[name]
+            self.grid.serve(name, ())
+            if not kept:
+                self._gave_way[name] = now_s
+            else:
+                self._open(path.info, kept, path.heard_s, max(self.grid.next_second, path.conditioner.next_second))
+                self._paths[name].stalled = True
 
     def _say(self, closed: Sequence[Seconds]) -> list[StageResult]:
         """Every final stage; of provisional ones the latest: one that is overtaken before it is said helps nobody.

@@ -5,6 +5,7 @@ epoch graph run on the last 30 s, its new state thrown away; the final one is th
 state kept. So what is said on the way never changes what is said at the end.
 """
 
+import copy
 import time
 from dataclasses import dataclass
 
@@ -45,6 +46,21 @@ class Session:
             age_s=np.full(count, NEVER_S),
             model={s.input: np.zeros((1, *s.shape), np.float32) for s in bundle.content.epoch.states},
         )
+
+    def snapshot(self) -> SessionState:
+        """A copy of all that this session remembers."""
+        return copy.deepcopy(self.state)
+
+    def restore(self, state: SessionState) -> None:
+        """Go on from a snapshot of a session with the same bundle. Raises ValueError when it does not fit."""
+        for name in ("signal", "quality", "age_s"):
+            theirs, ours = getattr(state, name).shape, getattr(self.state, name).shape
+            if theirs != ours:
+                raise ValueError(f"a snapshot with {name} {theirs} does not fit a bundle that wants {ours}")
+        shapes = {name: array.shape for name, array in self.state.model.items()}
+        if {name: array.shape for name, array in state.model.items()} != shapes:
+            raise ValueError("a snapshot of another model's state")
+        self.state = copy.deepcopy(state)
 
     def advance(self, seconds: Seconds, provisional: bool = True) -> list[StageResult]:
         """Take consecutive whole seconds of all channels, in the bundle's order; say what follows from them.

@@ -57,7 +57,8 @@ class StreamConditioner:
     """Conditions the channels that one stream serves. Second k is [t0 + k, t0 + k + 1) of stream time.
 
     `derivations` are those of this stream and `spec_indices` the places of their specs in the montage; `Seconds`
-    come out with these as `channels`. They come in order, without overlap; seconds that a gap touches are MISSING.
+    come out with these as `channels`. They come in order, without overlap, from `first_second` on (a stream that came
+    late has nothing to say of what was before); seconds that a gap touches are MISSING.
     Raises UserError for a rate that cannot be conditioned, ValueError for derivations of another stream.
     """
 
@@ -68,6 +69,7 @@ class StreamConditioner:
         spec_indices: Sequence[int],
         t0_s: float,
         settings: ConditioningSettings | None = None,
+        first_second: int = 0,
     ) -> None:
         if not 1 <= info.rate_hz < math.inf:
             raise UserError(f"stream {info.stream_id!r} has a rate of {info.rate_hz:g} Hz: at least 1 Hz is needed")
@@ -83,7 +85,10 @@ class StreamConditioner:
         self._window = math.ceil(info.rate_hz)
         self._timeline = Timeline(info.rate_hz, t0_s, self.settings.timeline)
         self._state = ConditionerState(
-            self._timeline.state, [group.fresh() for group in self._groups], np.zeros((len(self._used), 0), np.float32)
+            self._timeline.state,
+            [group.fresh() for group in self._groups],
+            np.zeros((len(self._used), 0), np.float32),
+            next_second=first_second,
         )
 
     @property
@@ -106,6 +111,11 @@ class StreamConditioner:
     def dropped_samples(self) -> int:
         """Samples dropped because their time went backward, repeated itself or was absurd."""
         return self._timeline.state.dropped
+
+    @property
+    def timeline(self) -> TimelineState:
+        """What is known of the stream's time: its counts of samples above all."""
+        return self._timeline.state
 
     @property
     def gaps(self) -> int:

@@ -12,6 +12,7 @@ that is behind the grid by no more than `lateness_s`. Only the order of the call
 decide, so a replay decides as life did. What comes for a second that is closed is counted and dropped.
 """
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,11 +34,27 @@ def epoch_count(duration_s: float) -> int:
 
 
 @dataclass(slots=True)
-class _Stream:
+class GridStream:
+    """One stream as the grid knows it. `passed` is the first second that it has not passed."""
+
     channels: tuple[int, ...]
-    passed: int = 0  # the first second that it has not passed
+    passed: int = 0
     awaited: bool = True
     blocks: list[Seconds] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class GridState:
+    """All that a grid remembers. `fronts` says when the front, the first second that no stream has passed, was seen
+    where: (front, now_s), rising. `gone` are streams that serve nothing any more and left seconds behind.
+    """
+
+    streams: dict[str, GridStream]
+    gone: list[GridStream]
+    next_second: int
+    present: NDArray[np.bool_]
+    fronts: list[tuple[int, float]]
+    late_seconds: NDArray[np.int64]
 
 
 class Grid:
@@ -56,58 +73,96 @@ class Grid:
         self.specs = tuple(specs)
         self.t0_s = t0_s
         self.lateness_s = lateness_s
-        # What came too late, in seconds of each spec that held something.
-        self.late_seconds = np.zeros(len(self.specs), np.int64)
-        self._streams = {name: _Stream(tuple(channels)) for name, channels in streams.items() if len(channels)}
-        self._stream_of = {channel: name for name, stream in self._streams.items() for channel in stream.channels}
-        if len(self._stream_of) != sum(len(stream.channels) for stream in self._streams.values()):
-            raise ValueError("a spec is served by two streams; the grid takes each from one")
-        self._next = 0
-        self._present = np.zeros(len(self.specs), bool)
-        # When the front, the first second that no stream has passed, was seen where: (front, now_s), rising.
-        self._fronts: list[tuple[int, float]] = [(0, t0_s)]
+        self.state = GridState(
+            streams={},
+            gone=[],
+            next_second=0,
+            present=np.zeros(len(self.specs), bool),
+            fronts=[(0, t0_s)],
+            late_seconds=np.zeros(len(self.specs), np.int64),
+        )
+        self._stream_of: dict[int, str] = {}
+        for name, channels in streams.items():
+            self.serve(name, channels)
 
     @property
     def next_second(self) -> int:
         """The first second that is still open."""
-        return self._next
+        return self.state.next_second
+
+    @property
+    def late_seconds(self) -> NDArray[np.int64]:
+        """What came too late (specs,), in seconds of each spec that held something."""
+        return self.state.late_seconds
 
     @property
     def awaited(self) -> tuple[str, ...]:
         """The streams that seconds are waiting for."""
-        return tuple(name for name, stream in self._streams.items() if stream.awaited)
+        return tuple(name for name, stream in self.state.streams.items() if stream.awaited)
+
+    def serve(self, name: str, channels: Sequence[int]) -> None:
+        """From now on the stream `name` serves these specs and no others; what it delivered before still counts.
+
+        A stream that comes when seconds were closed already is waited for once it delivers.
+        Raises ValueError for a spec that another stream serves.
+        """
+        state = self.state
+        other = [c for c in channels if self._stream_of.get(c, name) != name]
+        if other or len(set(channels)) != len(channels):
+            raise ValueError(f"specs {other or channels} are served by two streams; the grid takes each from one")
+        before = state.streams.pop(name, None)
+        if before is not None:
+            if before.blocks:
+                state.gone.append(before)
+            self._stream_of = {channel: of for channel, of in self._stream_of.items() if of != name}
+        if len(channels):
+            began = before is None and state.next_second > 0
+            passed = before.passed if before is not None else state.next_second
+            state.streams[name] = GridStream(tuple(channels), passed, awaited=not began)
+            self._stream_of |= dict.fromkeys(channels, name)
+
+    def snapshot(self) -> GridState:
+        """A copy of all that this grid remembers."""
+        return copy.deepcopy(self.state)
+
+    def restore(self, state: GridState) -> None:
+        """Go on from a snapshot of a grid with the same specs and t0."""
+        self.state = copy.deepcopy(state)
+        self._stream_of = {channel: name for name, stream in state.streams.items() for channel in stream.channels}
 
     def push(self, seconds: Seconds) -> None:
         """Take what one stream delivered. Raises ValueError for channels that are not those of one stream."""
         names = {self._stream_of.get(channel) for channel in seconds.channels}
         if len(names) != 1 or (name := names.pop()) is None:
             raise ValueError(f"seconds of channels {seconds.channels} are not those of one stream of this grid")
-        stream = self._streams[name]
-        late = min(self._next - seconds.start, seconds.count)
+        stream = self.state.streams[name]
+        late = min(self.state.next_second - seconds.start, seconds.count)
         if late > 0:
-            np.add.at(self.late_seconds, list(seconds.channels), (seconds.quality[:, :late] != MISSING).sum(axis=1))
+            np.add.at(
+                self.state.late_seconds, list(seconds.channels), (seconds.quality[:, :late] != MISSING).sum(axis=1)
+            )
         if late < seconds.count:
             stream.blocks.append(seconds)
         if (end := seconds.start + seconds.count) > stream.passed:
             stream.passed = end
-            stream.awaited |= end >= self._next - self.lateness_s
+            stream.awaited |= end >= self.state.next_second - self.lateness_s
 
     def due(self, now_s: float) -> int:
         """The second before which `advance(now_s)` will close everything, as things stand."""
-        front = max((stream.passed for stream in self._streams.values()), default=0)
-        if front > self._fronts[-1][0]:
-            self._fronts.append((front, now_s))
-        expired = [front for front, seen_s in self._fronts if seen_s + self.lateness_s <= now_s]
-        due = max(self._next, self._passed_by_all(), expired[-1] if expired else 0)
-        if not self._streams or self._fronts[-1][1] + self.lateness_s + 1 <= now_s:
+        front = max((stream.passed for stream in self.state.streams.values()), default=0)
+        if front > self.state.fronts[-1][0]:
+            self.state.fronts.append((front, now_s))
+        expired = [front for front, seen_s in self.state.fronts if seen_s + self.lateness_s <= now_s]
+        due = max(self.state.next_second, self._passed_by_all(), expired[-1] if expired else 0)
+        if not self.state.streams or self.state.fronts[-1][1] + self.lateness_s + 1 <= now_s:
             due = max(due, math.floor(now_s - self.t0_s - self.lateness_s))
         return due
 
     def advance(self, now_s: float) -> list[Seconds]:
         """The blocks that close at `now_s`, after everything that came by then was pushed."""
         until = self.due(now_s)
-        while len(self._fronts) > 1 and self._fronts[1][1] + self.lateness_s <= now_s:
-            del self._fronts[0]
+        while len(self.state.fronts) > 1 and self.state.fronts[1][1] + self.lateness_s <= now_s:
+            del self.state.fronts[0]
         return self._close(until)
 
     def finish(self, end_s: float) -> list[Seconds]:
@@ -115,40 +170,45 @@ class Grid:
 
         Seconds that were delivered beyond it are not given out, unless the grid was there already.
         """
-        return self._close(max(epoch_count(end_s - self.t0_s), epoch_count(self._next)) * EPOCH_S)
+        return self._close(max(epoch_count(end_s - self.t0_s), epoch_count(self.state.next_second)) * EPOCH_S)
 
     def _passed_by_all(self) -> int:
-        return min((stream.passed for stream in self._streams.values() if stream.awaited), default=0)
+        return min((stream.passed for stream in self.state.streams.values() if stream.awaited), default=0)
 
     def _close(self, until: int) -> list[Seconds]:
         blocks = []
-        while self._next < until:
-            count = min(until - self._next, _BLOCK)
+        while self.state.next_second < until:
+            count = min(until - self.state.next_second, _BLOCK)
             blocks.append(self._block(count))
-            self._next += count
+            self.state.next_second += count
         if blocks:
-            for stream in self._streams.values():
-                stream.awaited &= stream.passed >= self._next
-                stream.blocks = [kept for kept in stream.blocks if kept.start + kept.count > self._next]
+            for stream in self.state.streams.values():
+                stream.awaited &= stream.passed >= self.state.next_second
+            for stream in (*self.state.streams.values(), *self.state.gone):
+                stream.blocks = [kept for kept in stream.blocks if kept.start + kept.count > self.state.next_second]
+            self.state.gone = [stream for stream in self.state.gone if stream.blocks]
         return blocks
 
     def _block(self, count: int) -> Seconds:
         """The next `count` seconds of all specs, from what was delivered of them."""
         samples: list[NDArray[np.float32]] = [np.zeros((count, spec.rate_hz), np.float32) for spec in self.specs]
         quality = np.full((len(self.specs), count), MISSING, np.uint8)
-        for stream in self._streams.values():
+        for stream in (*self.state.gone, *self.state.streams.values()):
             for block in stream.blocks:
-                start, stop = max(block.start, self._next), min(block.start + block.count, self._next + count)
+                start, stop = (
+                    max(block.start, self.state.next_second),
+                    min(block.start + block.count, self.state.next_second + count),
+                )
                 if start >= stop:
                     continue
                 here, there = (
-                    slice(start - self._next, stop - self._next),
+                    slice(start - self.state.next_second, stop - self.state.next_second),
                     slice(start - block.start, stop - block.start),
                 )
                 quality[list(block.channels), here] = block.quality[:, there]
                 for row, channel in enumerate(block.channels):
                     samples[channel][here] = block.samples[row][there]
-        seen = np.logical_or.accumulate(quality != MISSING, axis=1) | self._present[:, None]
-        self._present = seen[:, -1]
+        seen = np.logical_or.accumulate(quality != MISSING, axis=1) | self.state.present[:, None]
+        self.state.present = seen[:, -1]
         quality[~seen] = NEVER_PRESENT
-        return Seconds(self._next, tuple(range(len(self.specs))), tuple(samples), quality)
+        return Seconds(self.state.next_second, tuple(range(len(self.specs))), tuple(samples), quality)

@@ -47,6 +47,10 @@ class TimelineState:
     started: bool = False
     leaping: int = 0
     dropped: int = 0
+    received: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    out_of_order: int = 0
     segments: int = 0
     errors_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     recent_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))

@@ -1,0 +1,144 @@
+"""One stream's way from chunks to conditioned seconds, and what is to be said of it on the way.
+
+    chunk -> ring -> conditioner -> seconds
+
+It watches the stream too: that it stalled, that it speaks again, how many samples did not come.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hypnostream.stream.channels import Derivation
+from hypnostream.stream.conditioning import ConditionerState, StreamConditioner
+from hypnostream.stream.ring import RingBuffer
+from hypnostream.stream.seconds import Seconds
+from hypnostream.stream.source import SAMPLES_LOST, SOURCE_RESUMED, SOURCE_STALLED, Chunk, Notice, StreamInfo
+
+RING_S = 120.0  # how much raw signal a ring keeps: more than any chunk, little enough for a ward in memory
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCounts:
+    """A stream in numbers since the session began: samples, and gaps in time."""
+
+    received: int
+    lost: int
+    duplicated: int
+    out_of_order: int
+    dropped: int
+    gaps: int
+
+
+@dataclass(slots=True)
+class PathState:
+    """All that a path remembers, with what it was made from. `heard_s` is the session's time of its last samples."""
+
+    info: StreamInfo
+    derivations: tuple[Derivation, ...]
+    places: tuple[int, ...]
+    conditioner: ConditionerState
+    heard_s: float
+    stalled: bool = False
+    lost_said: int = 0
+
+
+class StreamPath:
+    """The path of one stream that serves the specs at `places` of the montage by `derivations`."""
+
+    def __init__(
+        self,
+        info: StreamInfo,
+        derivations: Sequence[Derivation],
+        places: Sequence[int],
+        t0_s: float,
+        now_s: float,
+        stall_s: float,
+        first_second: int = 0,
+    ) -> None:
+        self.info, self.derivations, self.places = info, tuple(derivations), tuple(places)
+        self.stall_s = max(stall_s, 3.0 / info.rate_hz) if info.rate_hz else 10 * stall_s
+        self.conditioner = StreamConditioner(info, derivations, places, t0_s, first_second=first_second)
+        self._ring = RingBuffer(len(info.channels), max(1, round(RING_S * info.rate_hz)))
+        self._reader = self._ring.reader()
+        self.heard_s = now_s
+        self.stalled = False
+        self._lost_said = 0
+
+    @property
+    def counts(self) -> StreamCounts:
+        """The stream in numbers."""
+        timeline = self.conditioner.timeline
+        return StreamCounts(
+            received=timeline.received,
+            lost=timeline.lost,
+            duplicated=timeline.duplicated,
+            out_of_order=timeline.out_of_order,
+            dropped=timeline.dropped,
+            gaps=self.conditioner.gaps,
+        )
+
+    def push(self, chunk: Chunk, now_s: float) -> tuple[list[Seconds], list[Notice]]:
+        """Take samples that came by `now_s` of the session's clock."""
+        if not len(chunk.timestamps):
+            return [], []
+        before_s = self.conditioner.reached_s
+        seconds: list[Seconds] = []
+        # A chunk longer than the ring goes through it piece by piece, so that none of it is lost.
+        for start in range(0, len(chunk.timestamps), self._ring.capacity):
+            part = slice(start, start + self._ring.capacity)
+            self._ring.append(chunk.samples[part], chunk.timestamps[part])
+            samples, timestamps = self._reader.read()
+            seconds += self.conditioner.push(Chunk(chunk.stream_id, samples, timestamps))
+        notices: list[Notice] = []
+        if self.stalled:
+            gap_s = max(0.0, float(chunk.timestamps[0]) - before_s)
+            notices.append(self._notice(SOURCE_RESUMED, before_s + gap_s, f"after a gap of {gap_s:.2f} s", gap_s))
+        self.heard_s, self.stalled = now_s, False
+        return seconds, notices
+
+    def flush(self, until_second: int, incomplete: bool = True) -> list[Seconds]:
+        """What comes before `until_second`: see StreamConditioner.flush."""
+        return self.conditioner.flush(until_second, incomplete)
+
+    def watch(self, now_s: float) -> list[Notice]:
+        """That the stream has said nothing for too long, once."""
+        silent_s = now_s - self.heard_s
+        if self.stalled or silent_s < self.stall_s:
+            return []
+        self.stalled = True
+        reached_s = self.conditioner.reached_s
+        return [self._notice(SOURCE_STALLED, reached_s, f"nothing has come for {silent_s:.1f} s", silent_s)]
+
+    def losses(self) -> list[Notice]:
+        """How many samples did not come since this was asked last."""
+        lost = self.conditioner.timeline.lost - self._lost_said
+        if lost <= 0:
+            return []
+        self._lost_said += lost
+        total = self.conditioner.timeline.lost
+        detail = f"{lost} samples did not come, {total} in all"
+        at_s = self.conditioner.reached_s
+        return [Notice(SAMPLES_LOST, self.info.stream_id, at_s, detail, samples=lost)]
+
+    def snapshot(self) -> PathState:
+        """A copy of all that this path remembers. The ring is empty between steps: what came was read."""
+        return PathState(
+            self.info,
+            self.derivations,
+            self.places,
+            self.conditioner.snapshot(),
+            self.heard_s,
+            self.stalled,
+            self._lost_said,
+        )
+
+    @classmethod
+    def restored(cls, state: PathState, t0_s: float, stall_s: float) -> "StreamPath":
+        """The path that a snapshot is of."""
+        path = cls(state.info, state.derivations, state.places, t0_s, state.heard_s, stall_s)
+        path.conditioner.restore(state.conditioner)
+        path.stalled, path._lost_said = state.stalled, state.lost_said
+        return path
+
+    def _notice(self, kind: str, at_s: float, detail: str, seconds: float) -> Notice:
+        return Notice(kind, self.info.stream_id, at_s, detail, seconds=seconds)

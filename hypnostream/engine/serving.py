@@ -1,0 +1,53 @@
+"""Which stream serves which input of the model, while streams come, go and come back different."""
+
+from collections.abc import Mapping, Sequence
+
+from hypnostream.errors import UserError
+from hypnostream.stream.channels import ChannelSpec, Derivation
+from hypnostream.stream.montage import resolve
+from hypnostream.stream.source import StreamInfo
+
+
+def offer(
+    info: StreamInfo, specs: Sequence[ChannelSpec], overrides: Mapping[str, str]
+) -> tuple[tuple[Derivation, ...], str]:
+    """What one stream can serve of `specs`, and, when that is nothing, why.
+
+    An override that this stream cannot fulfil keeps its spec free for one that can.
+    """
+    asked: dict[str, str] = {}
+    refused: list[str] = []
+    for spec in specs:
+        if spec.name in overrides:
+            text = {spec.name: overrides[spec.name]}
+            try:
+                resolve([info], [spec], text)
+            except UserError as error:
+                refused.append(str(error))
+            else:
+                asked |= text
+    able = [spec for spec in specs if spec.name in asked or spec.name not in overrides]
+    montage = resolve([info], able, asked)
+    why = "; ".join([*refused, *(f"{name}: {reason}" for name, reason in montage.missing)])
+    return montage.derivations, "" if montage.derivations else why or "every input is served already"
+
+
+def difference(before: StreamInfo, after: StreamInfo) -> str:
+    """What is different about a stream that came back, for people; "" when nothing is."""
+    said: list[str] = []
+    if before.rate_hz != after.rate_hz:
+        said.append(f"rate {before.rate_hz:g} Hz, now {after.rate_hz:g} Hz")
+    if len(before.channels) != len(after.channels):
+        said.append(f"{len(before.channels)} channels, now {len(after.channels)}")
+    else:
+        pairs = [(a, b) for a, b in zip(before.channels, after.channels, strict=True) if a != b]
+        for a, b in pairs[:4]:
+            if a.label != b.label:
+                said.append(f"channel {a.label[:40]!r}, now {b.label[:40]!r}")
+            elif a.unit != b.unit:
+                said.append(f"unit of {a.label[:40]!r} {a.unit[:20]!r}, now {b.unit[:20]!r}")
+            else:
+                said.append(f"limits or electrode of {a.label[:40]!r}")
+        if len(pairs) > 4:
+            said.append(f"and {len(pairs) - 4} channels more")
+    return "; ".join(said)
