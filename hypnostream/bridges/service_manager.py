@@ -1,0 +1,55 @@
+"""Tells systemd that a session is up, alive or ending (sd_notify's protocol, which is one datagram).
+
+Only where systemd asks for it, by the environment variable NOTIFY_SOCKET; elsewhere, and on other systems, nothing
+is sent.
+"""
+
+import os
+import socket
+
+from hypnostream.bridges.overseer import Reading
+from hypnostream.engine.results import StageResult
+from hypnostream.stream.source import Notice
+
+
+def tell(state: str) -> bool:
+    """Send "READY=1", "WATCHDOG=1", "STOPPING=1" or "STATUS=..." to the service manager; whether one was told."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return False
+    address = "\0" + address[1:] if address.startswith("@") else address
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.sendto(state.encode(), address)
+    except OSError:  # a manager that does not listen must not end a night
+        return False
+    return True
+
+
+class ServiceManager:
+    """An overseer (see `bridges.overseer`): up with the first heartbeat, alive with each, ending when closed."""
+
+    def __init__(self) -> None:
+        self._ready = False
+
+    def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """Results are not for it."""
+
+    def heartbeat(self, now_s: float) -> None:
+        """The loop is alive; the first time, the session is up."""
+        if not self._ready:
+            self._ready = tell("READY=1")
+        tell("WATCHDOG=1")
+
+    def notice(self, notice: Notice) -> None:
+        """The latest is what `systemctl status` shows."""
+        text = " ".join(f"{notice.kind} {notice.subject}".split())
+        tell(f"STATUS={text[:200]}")
+
+    def observe(self, reading: Reading) -> None:
+        """Numbers are for the metrics."""
+
+    def close(self) -> None:
+        """The session ends in order."""
+        tell("STOPPING=1")
