@@ -8,6 +8,7 @@ alone, and all that it remembers can be written down and taken up again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from hypnostream.engine.path import PathState, StreamCounts, StreamPath
 from hypnostream.engine.results import StageResult
@@ -29,6 +30,7 @@ from hypnostream.stream.source import (
 )
 
 STALL_S = 2.5
+_FAR = 1 << 20  # seconds
 RETRY_S = 10.0  # how often a stream that gave way to another may ask for its place again
 
 
@@ -118,15 +120,18 @@ class Bed:
     def step(self, step: Step) -> Said:
         """Take one step: what came, then what follows from it and from the time that has passed."""
         said = Said()
-        for arrival in step.arrivals:
-            if isinstance(arrival, Chunk):
-                said.notices += self._push(arrival, step.now_s)
-            elif isinstance(arrival, StreamInfo):
-                said.notices += self._declare(arrival, step.now_s)
-            elif isinstance(arrival, Annotation):
-                said.annotations.append(arrival)
-            else:
-                said.notices.append(arrival)
+        for kind, group in groupby(step.arrivals, type):
+            arrivals = list(group)
+            if kind is StreamInfo:  # side by side they are weighed against one another
+                said.notices += self._declare([each for each in arrivals if isinstance(each, StreamInfo)], step.now_s)
+                continue
+            for arrival in arrivals:
+                if isinstance(arrival, Chunk):
+                    said.notices += self._push(arrival, step.now_s)
+                elif isinstance(arrival, Annotation):
+                    said.annotations.append(arrival)
+                elif isinstance(arrival, Notice) and not self._said_already(arrival):
+                    said.notices.append(arrival)
         for path in self._paths.values():
             said.notices += path.watch(step.now_s)
         said.results = self.advance(step.now_s)
@@ -193,42 +198,71 @@ class Bed:
             return []
         self._gave_way[name] = now_s + RETRY_S
         info = self._streams.pop(name)
-        return [notice for notice in self._declare(info, now_s) if notice.kind != SOURCE_REFUSED]
+        return [notice for notice in self._declare([info], now_s) if name in self._paths]
 
-    def _declare(self, info: StreamInfo, now_s: float) -> list[Notice]:
-        """A stream that is new, or that came back; when it is as it was, there is nothing to say."""
-        name, before = info.stream_id, self._streams.get(info.stream_id)
-        changed = "" if before is None else difference(before, info)
-        if before is not None and not changed:
-            return []
-        self._streams[name] = info
-        own = self._paths.get(name)
-        first = self.grid.next_second
-        if own is not None:  # what it said when it was another counts, and is not said again
-            for block in own.flush(own.conditioner.next_second + 1, incomplete=False):
-                self.grid.push(block)
-            first = max(first, own.conditioner.next_second)
+    def _said_already(self, notice: Notice) -> bool:
+        """That a stream with samples was found is said with what it serves."""
+        return notice.kind == SOURCE_FOUND and notice.subject in self._streams
+
+    def _declare(self, infos: Sequence[StreamInfo], now_s: float) -> list[Notice]:
+        """Streams that are new, or that came back; of one that is as it was there is nothing to say."""
+        notices: list[Notice] = []
+        new = [info for info in infos if info.stream_id not in self._streams]
+        if new:
+            derivations, why = self._offered(new, now_s, None)
+            for info in new:
+                serves = [d for d in derivations if d.stream_id == info.stream_id]
+                notices.append(self._serve(info, serves, now_s, self.grid.next_second, "", why))
+        for info in infos:
+            changed = difference(self._streams[info.stream_id], info)
+            if not changed:
+                continue
+            own, first = self._paths.get(info.stream_id), self.grid.next_second
+            if own is not None:  # what it said when it was another counts, and is not said again
+                for block in own.flush(own.conditioner.next_second + _FAR, incomplete=False):
+                    self.grid.push(block)
+                first = max(first, own.conditioner.next_second)
+            derivations, why = self._offered([info], now_s, own)
+            notices.append(self._serve(info, derivations, now_s, first, changed, why))
+        return notices
+
+    def _offered(
+        self, infos: Sequence[StreamInfo], now_s: float, own: StreamPath | None
+    ) -> tuple[Sequence[Derivation], str]:
+        """What streams can serve of what is free, or served by `own`, or by a stream that has stalled."""
         others = [path for path in self._paths.values() if path is not own and not path.stalled]
         taken = {derivation.spec.name for path in others for derivation in path.derivations}
-        free = [spec for spec in self._specs if spec.name not in taken]
+        derivations, why = offer(infos, [spec for spec in self._specs if spec.name not in taken], self._overrides)
+        self._release({derivation.spec.name for derivation in derivations}, own, now_s)
+        return derivations, why
+
+    def _serve(
+        self,
+        info: StreamInfo,
+        derivations: Sequence[Derivation],
+        now_s: float,
+        first_second: int,
+        changed: str,
+        why: str,
+    ) -> Notice:
+        """Open the stream's path, or close it, and say so."""
+        name = info.stream_id
+        self._streams[name] = info
         try:
-            derivations, why = offer(info, free, self._overrides)
             if derivations:
-                self._release({d.spec.name for d in derivations}, own, now_s)
-                self._open(info, derivations, now_s, first)
+                self._open(info, derivations, now_s, first_second)
         except UserError as error:
             derivations, why = (), str(error)
-        if not derivations:
-            if own is not None:
-                del self._paths[name]
-                self.grid.serve(name, ())
-            return [Notice(SOURCE_REFUSED, name, now_s, f"{changed + ': ' if changed else ''}{why}")]
-        serves = ", ".join(f"{d.spec.name} from {d.label}" for d in derivations)
-        return [
-            Notice(SOURCE_CHANGED, name, now_s, f"{changed}; a new segment, {serves}")
-            if changed
-            else Notice(SOURCE_FOUND, name, now_s, serves)
-        ]
+        if derivations:
+            serves = ", ".join(f"{d.spec.name} from {d.label}" for d in derivations)
+            if changed:
+                return Notice(SOURCE_CHANGED, name, now_s, f"{changed}; a new segment, {serves}")
+            return Notice(SOURCE_FOUND, name, now_s, serves)
+        self._paths.pop(name, None)
+        self.grid.serve(name, ())
+        if changed:
+            return Notice(SOURCE_REFUSED, name, now_s, f"{changed}: {why}")
+        return Notice(SOURCE_FOUND, name, now_s, f"serves nothing: {why or 'others serve better'}")
 
     def _open(self, info: StreamInfo, derivations: Sequence[Derivation], now_s: float, first_second: int) -> None:
         places = {spec.name: index for index, spec in enumerate(self._specs)}

@@ -9,11 +9,11 @@ from hypnostream.stream.source import StreamInfo
 
 
 def offer(
-    info: StreamInfo, specs: Sequence[ChannelSpec], overrides: Mapping[str, str]
+    streams: Sequence[StreamInfo], specs: Sequence[ChannelSpec], overrides: Mapping[str, str]
 ) -> tuple[tuple[Derivation, ...], str]:
-    """What one stream can serve of `specs`, and, when that is nothing, why.
+    """What these streams can serve of `specs`, and, when that is nothing, why.
 
-    An override that this stream cannot fulfil keeps its spec free for one that can.
+    An override that they cannot fulfil keeps its spec free for a stream that can.
     """
     asked: dict[str, str] = {}
     refused: list[str] = []
@@ -21,13 +21,13 @@ def offer(
         if spec.name in overrides:
             text = {spec.name: overrides[spec.name]}
             try:
-                resolve([info], [spec], text)
+                resolve(streams, [spec], text)
             except UserError as error:
                 refused.append(str(error))
             else:
                 asked |= text
     able = [spec for spec in specs if spec.name in asked or spec.name not in overrides]
-    montage = resolve([info], able, asked)
+    montage = resolve(streams, able, asked)
     why = "; ".join([*refused, *(f"{name}: {reason}" for name, reason in montage.missing)])
     return montage.derivations, "" if montage.derivations else why or "every input is served already"
 

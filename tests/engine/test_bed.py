@@ -71,7 +71,6 @@ def played(
         results += bed.advance(until_s)
     if end_s is not None:
         results += bed.finish(end_s)
-    assert bed.lost_samples == 0
     return said(results)
 
 
