@@ -121,7 +121,13 @@ def to_text(inspection: Inspection, width: int = 120, color: bool = False) -> st
     headings = ("label", "unit", "Hz", "reads as", "taken for", "why not")
     channels = Table(*(["stream"] if several else []), *headings, title="Channels", title_justify="left")
     for channel in inspection.channels:
-        cells = (channel.label, channel.unit, f"{channel.rate_hz:g}", channel.reads_as, ", ".join(channel.taken_for))
+        cells = (
+            channel.label,
+            channel.unit,
+            f"{channel.rate_hz:g}" if channel.rate_hz else "irregular",
+            channel.reads_as,
+            ", ".join(channel.taken_for),
+        )
         style = "green" if channel.taken_for else ""
         reason = "" if channel.taken_for else channel.why
         channels.add_row(*(Text(cell, style) for cell in (*([channel.stream] if several else []), *cells, reason)))

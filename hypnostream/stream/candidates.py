@@ -12,7 +12,7 @@ from typing import Final
 
 from hypnostream.stream.channels import ChannelSpec, Derivation, Term
 from hypnostream.stream.labels import COMMON_REFERENCES, printable, read_label
-from hypnostream.stream.parts import Part, RawChannel, order, usable
+from hypnostream.stream.parts import Part, RawChannel, order, rate_of, usable
 
 # What may stand in, nearest first. References: the other mastoid, linked ears, behind the ears (Muse).
 _REFERENCE_STAND_INS: Final = {"M1": ("M2", "LE", "TP9", "TP10"), "M2": ("M1", "LE", "TP10", "TP9")}
@@ -182,7 +182,7 @@ def _preferred(name: str, taken: Part, rivals: Sequence[Part]) -> str:
     """The note on channels that say the same, and why it was this one."""
     pairs = zip(taken.preference, rivals[0].preference, strict=True)
     reason = next((reason for (reason, a), (_, b) in pairs if a != b), "nothing but the name tells them apart")
-    all_of_them = ", ".join(f"{part.channel.quoted} ({part.channel.stream.rate_hz:g} Hz)" for part in (taken, *rivals))
+    all_of_them = ", ".join(f"{part.channel.quoted} ({rate_of(part.channel.stream)})" for part in (taken, *rivals))
     return f"{all_of_them} read as {name}; took {taken.channel.quoted}, because {reason}"
 
 
@@ -204,7 +204,7 @@ def _candidate(
             how += " (against one reference, as far as their labels say)"
     else:
         how = f"read from {parts[0].channel.quoted}" + (", turned over," if edges[0].sign < 0 else "")
-    why = f"{name} {how} at {stream.rate_hz:g} Hz in {units}" + (f", {factors} to {spec.unit}" if factors else "")
+    why = f"{name} {how} {rate_of(stream)} in {units}" + (f", {factors} to {spec.unit}" if factors else "")
     terms = tuple(Term(edge.part.channel.index, edge.sign * edge.part.factor) for edge in edges)
     remarks = tuple(dict.fromkeys(f"{part.channel.quoted}: {remark}" for part in parts for remark in part.remarks))
     # The first edge carries the site; what is subtracted from it may be subtracted from others too.

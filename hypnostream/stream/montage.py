@@ -15,7 +15,7 @@ from hypnostream.stream.candidates import (
 )
 from hypnostream.stream.channels import ChannelSpec, Montage
 from hypnostream.stream.labels import printable, read_label, words
-from hypnostream.stream.parts import Part, RawChannel, part_of, raw_channels, usable
+from hypnostream.stream.parts import Part, RawChannel, part_of, rate_of, raw_channels, usable
 from hypnostream.stream.source import StreamInfo
 
 _MOST_TRIED = 12  # of one spec's candidates when specs compete; more would only cost time
@@ -146,8 +146,8 @@ def _fit(named: Sequence[RawChannel], spec: ChannelSpec, setting: str) -> Part:
 
 def _rivals(named: Sequence[RawChannel], taken: Part) -> str:
     """The remark on further channels of the same label."""
-    rate = taken.channel.stream.rate_hz
-    return f"is the label of {len(named)} channels; took that of {rate:g} Hz" if len(named) > 1 else ""
+    rate = rate_of(taken.channel.stream)
+    return f"is the label of {len(named)} channels; took the one {rate}" if len(named) > 1 else ""
 
 
 def _why_missing(

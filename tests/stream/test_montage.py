@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypnostream.bridges.edf import EdfSource
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import ChannelSpec, Derivation, Montage
+from hypnostream.stream.conditioner import conditioner_for
 from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import ChannelInfo, StreamInfo
 
@@ -367,6 +368,38 @@ def test_irregular_streams_impossible_units_and_dead_channels_are_refused_with_t
         assert name == "eeg_frontal"
         assert "'C4-M1'" in why
         assert reason in why
+
+
+@pytest.mark.parametrize("rate_hz", [0.0, 0.2, 0.5])
+def test_an_oximeter_may_come_seldom_or_at_no_fixed_rate_and_is_told_to_be_held(rate_hz: float) -> None:
+    spec = ChannelSpec("spo2", "spo2", "%", 1, ("SpO2",))
+    montage = resolve([StreamInfo("oxi", rate_hz, (ChannelInfo("SpO2", "%"),))], [spec])
+    often = f"at {rate_hz:g} Hz" if rate_hz else "at no fixed rate"
+    assert montage.derivations[0].why == f"SpO2 read from 'SpO2' {often} in %"
+    assert montage.notes == (f"spo2: 'SpO2': comes {often}; each value is taken to hold for 10 s at most",)
+    conditioner_for(StreamInfo("oxi", rate_hz, (ChannelInfo("SpO2", "%"),)), montage.derivations, [0], 0.0)
+
+
+def test_of_two_oximeters_the_one_with_a_rate_is_taken() -> None:
+    spec = ChannelSpec("spo2", "spo2", "%", 1, ("SpO2",))
+    streams = [
+        StreamInfo("sparse", 0.0, (ChannelInfo("SpO2", "%"),)),
+        StreamInfo("steady", 3.0, (ChannelInfo("SpO2", "%"),)),
+    ]
+    montage = resolve(streams, [spec])
+    assert montage.derivations[0].stream_id == "steady"
+    (note,) = montage.notes
+    assert "(at no fixed rate) read as SpO2" in note
+    assert "because its rate is high enough" in note
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "rate_hz"), [("flow", "Airflow", 0.0), ("ecg", "ECG", 0.0), ("spo2", "SpO2", 0.1)]
+)
+def test_what_cannot_be_held_that_long_is_refused(kind: str, label: str, rate_hz: float) -> None:
+    spec = ChannelSpec("x", kind, "%" if kind == "spo2" else "uV", 10, (label,))
+    ((_, why),) = resolve([StreamInfo("s", rate_hz, (ChannelInfo(label, spec.unit),))], [spec]).missing
+    assert ("irregular" if rate_hz == 0 else "0.1 Hz is too slow for spo2 (at least 0.2 Hz)") in why
 
 
 def test_an_unstated_unit_is_assumed_with_a_note() -> None:
