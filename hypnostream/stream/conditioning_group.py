@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hypnostream.stream.channels import Derivation
 from hypnostream.stream.filters import CausalFilter, FilterState, butterworth_sections
-from hypnostream.stream.quality import AT_LIMIT, BAD, QualityJudge, QualitySettings
+from hypnostream.stream.quality import AT_LIMIT, BAD, NEAR_LIMIT, QualityJudge, QualitySettings
 from hypnostream.stream.resample import Resampler, ResampleSettings
 from hypnostream.stream.source import ChannelInfo, StreamInfo
 
@@ -52,10 +52,16 @@ class Group:
         self.judged = QualityJudge([derivation.spec for derivation in derivations], info.rate_hz, quality)
         self._absurd = quality.absurd
         self._terms = [[(used.index(term.channel_index), term.weight) for term in d.terms] for d in derivations]
-        limits = [_limits(info.channels[index]) for index in used]
+        at_limit = [_limits(info.channels[index]) for index in used]
+        near_limit = [_limits(info.channels[index], quality.near_limit) for index in used]
+        # By channel and term: the raw row, and its flags with their limits.
         self._limits = [
-            [(row, limits[row]) for row, _ in terms] if saturates else []
-            for terms, saturates in zip(self._terms, self.judged.saturates, strict=True)
+            [
+                (row, [(NEAR_LIMIT, near_limit[row])] * drifts + [(AT_LIMIT, at_limit[row])] * saturates)
+                for row, _ in terms
+                if drifts or saturates
+            ]
+            for terms, saturates, drifts in zip(self._terms, self.judged.saturates, self.judged.drifts, strict=True)
         ]
 
     @classmethod
@@ -147,9 +153,11 @@ class Group:
             derived[bad] = 0.0
             flags[bad] = BAD
         for channel, limits in enumerate(self._limits):
-            for row, (lowest, highest) in limits:
-                if not (raw[row].min() > lowest and raw[row].max() < highest):
-                    flags[channel, (raw[row] <= lowest) | (raw[row] >= highest)] |= AT_LIMIT
+            for row, flagged in limits:
+                smallest, largest = raw[row].min(), raw[row].max()
+                for flag, (lowest, highest) in flagged:
+                    if not (smallest > lowest and largest < highest):
+                        flags[channel, (raw[row] <= lowest) | (raw[row] >= highest)] |= flag
         return derived, flags
 
 
@@ -173,11 +181,15 @@ def _held(array: NDArray[_Sample], columns: int) -> NDArray[_Sample]:
     return np.concatenate((array, np.repeat(array[:, -1:], columns, axis=1)), axis=1) if columns > 0 else array
 
 
-def _limits(channel: ChannelInfo) -> tuple[np.float32, np.float32]:
-    """Beyond which a raw value is at the recorder's limits; infinite where those are unknown or make no sense."""
+def _limits(channel: ChannelInfo, share: float = 1.0) -> tuple[np.float32, np.float32]:
+    """Beyond which a raw value is at the recorder's limits, or at `share` of the way there from their middle.
+
+    Infinite where the limits, or for a share one of them, are unknown or make no sense.
+    """
     low, high = channel.minimum, channel.maximum
     lowest, highest = (-np.inf if low is None else low), (np.inf if high is None else high)
-    if not lowest < highest:
+    both = bool(np.isfinite(highest - lowest))
+    if not lowest < highest or (share < 1 and not both):
         return np.float32(-np.inf), np.float32(np.inf)
-    margin = _LIMIT_MARGIN * (highest - lowest) if np.isfinite(highest - lowest) else 0.0
+    margin = ((1 - share) / 2 + _LIMIT_MARGIN) * (highest - lowest) if both else 0.0
     return np.float32(lowest + margin), np.float32(highest - margin)

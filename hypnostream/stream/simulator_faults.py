@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
-from hypnostream.stream.source import StreamInfo
+from hypnostream.stream.source import ChannelInfo, StreamInfo
 
-FAULT_KINDS: Final = ("missing", "gap", "flat", "saturated", "mains")
-_MAINS_OF_RANGE: Final = 0.3  # amplitude of mains noise, of the channel's limit
+FAULT_KINDS: Final = ("missing", "gap", "flat", "saturated", "mains", "cable", "lead_off", "silent")
+# Amplitudes, of the channel's limit.
+_MAINS_OF_RANGE: Final = 0.3
+_CABLE_OF_RANGE: Final = 0.6
+_AMPLIFIER_OF_RANGE: Final = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,10 @@ class Fault:
     """What is wrong with a stream from `start_s` until just before `end_s`.
 
     `kind`: "missing" (samples are NaN), "gap" (the stream sends nothing; for all its channels), "flat" (one value),
-    "saturated" (at the recorder's limit), "mains" (large 50 Hz noise). `label` names the channel; "" means all.
+    "saturated" (at the recorder's limit), "mains" (large 50 Hz noise), "cable" (large noise of all frequencies),
+    "lead_off" (an electrode hangs free and has drifted off to near the limit; what has no negative values, as an
+    oximeter, says its lowest), "silent" (nothing but the amplifier's own noise). `label` names the channel; "" means
+    all.
     """
 
     kind: str
@@ -81,18 +87,34 @@ def apply_faults(
             continue
         for column, channel in enumerate(stream.channels):
             if fault.label in ("", channel.label):
-                limit = channel.maximum if channel.maximum is not None else 1.0
-                _spoil(samples[first:last, column], timestamps[first:last], fault.kind, limit)
+                _spoil(samples[first:last, column], timestamps[first:last], fault.kind, channel)
     return sent
 
 
-def _spoil(samples: NDArray[np.float32], timestamps: NDArray[np.float64], kind: str, limit: float) -> None:
+def _spoil(samples: NDArray[np.float32], timestamps: NDArray[np.float64], kind: str, channel: ChannelInfo) -> None:
+    limit = channel.maximum if channel.maximum is not None else 1.0
+    lowest = channel.minimum if channel.minimum is not None else -limit
     if kind == "missing":
         samples[:] = np.nan
     elif kind == "flat":
         samples[:] = 0.01 * limit
     elif kind == "saturated":
         samples[:] = limit
-    else:
+    elif kind == "mains":
         mains = _MAINS_OF_RANGE * limit * np.sin(2 * np.pi * 50 * timestamps)
-        samples[:] = np.clip(samples + mains, -limit, limit)
+        samples[:] = np.clip(samples + mains, lowest, limit)
+    elif kind == "cable":
+        samples[:] = np.clip(samples + _CABLE_OF_RANGE * limit * _noise(timestamps), lowest, limit)
+    elif kind == "silent":
+        samples[:] = _AMPLIFIER_OF_RANGE * limit * _noise(timestamps)
+    elif lowest >= 0:
+        samples[:] = lowest
+    else:
+        wander = 0.9 + 0.05 * np.sin(2 * np.pi * 0.3 * timestamps) + 0.005 * np.sin(2 * np.pi * 50 * timestamps)
+        samples[:] = limit * wander
+
+
+def _noise(timestamps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """White noise, even between -1 and 1, that depends on the time alone and so not on how samples are cut."""
+    scattered = np.sin(timestamps * 1299.8) * 43758.5453
+    return 2 * (scattered - np.floor(scattered)) - 1

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypnostream.errors import UserError
-from hypnostream.stream.channels import FLAT, MISSING, NOISY, OK, SATURATED, Term
+from hypnostream.stream.channels import FLAT, MAINS, MISSING, NOISY, OK, SATURATED, Term
 from hypnostream.stream.source import Chunk
 from tests.stream.conditioning_cases import brain, chunk, conditioner, joined, spec
 
@@ -175,7 +175,7 @@ def test_each_sensor_fault_has_its_name() -> None:
     samples[rate * 4 : rate * 5] *= 100
     one = conditioner(256.0, [spec()], limit=3000.0)
     _, (got,), quality = joined(one.push(chunk(samples, stamps)) + one.flush(6))
-    assert quality[0].tolist() == [OK, FLAT, SATURATED, NOISY, SATURATED, OK]
+    assert quality[0].tolist() == [OK, FLAT, SATURATED, MAINS, SATURATED, OK]
     assert (got[1:5] == 0).all()
     free = conditioner(256.0, [spec()])
     assert joined(free.push(chunk(samples, stamps)) + free.flush(6))[2][0].tolist()[4] == NOISY

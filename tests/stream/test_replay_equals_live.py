@@ -32,7 +32,8 @@ def _streams() -> dict[str, tuple[NDArray[np.float64], NDArray[np.float32]]]:
     for seed, (name, rate_hz, _, off_s, on_s) in enumerate(STREAMS):
         stamps = np.arange(int(END_S * rate_hz)) / rate_hz
         there = (stamps < off_s) | (stamps >= on_s)
-        recorded[name] = stamps[there], brain(len(stamps), seed=seed)[there]
+        signal = brain(len(stamps), seed=seed)
+        recorded[name] = stamps[there], (90 + 0.05 * signal if name == "finger" else signal)[there]
     return recorded
 
 
