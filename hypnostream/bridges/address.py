@@ -43,7 +43,8 @@ def bindable(address: str, *, insecure: bool = False) -> str:
     elif not (insecure or address.startswith("inproc://") or _is_loopback(address)):
         raise UserError(
             f"address {address!r} is not one that only this machine can reach; publish on tcp://127.0.0.1:PORT or "
-            "ipc://PATH or, if all who can reach it may see the results, allow it as insecure"
+            "ipc://PATH, or make keys for those who may listen (`hypnostream keys new`, publish.keys), or, if all who "
+            "can reach it may see the results, allow it as insecure"
         )
     return address
 

@@ -1,8 +1,7 @@
 """Results for other machines, and for no others than those: CURVE (encrypted, both ends known by key) on ZeroMQ.
 
-A publisher's sockets are secured with its `ServerKeys` before they are bound, and a `Gate` in their context lets in
-those who hold a key of the allow-list, as the list is when they connect. ZeroMQ asks only then: who is taken off the
-list keeps the connection that is open, until it breaks or the publisher ends.
+A publisher's `Gate` lets in those who hold a key of its allow-list, as the list is when they connect. ZeroMQ asks only
+then: who is taken off the list keeps the connection that is open, until it breaks or the publisher ends.
 """
 
 import threading
@@ -26,41 +25,18 @@ _NO_MORE = [b""]  # in a question's place: the gate closes
 
 
 @dataclass(frozen=True, slots=True)
-class ServerKeys:
-    """A publisher's secret, and the folder of keys whose allow-list it keeps to."""
-
-    folder: Path
-    secret: bytes = field(repr=False)
-
-    def secure(self, socket: zmq.Socket[Any]) -> None:
-        """Before `socket` is bound: whoever comes must hold an allowed key. Needs a `Gate` in the socket's context."""
-        socket.set(zmq.CURVE_SERVER, 1)
-        socket.set(zmq.CURVE_SECRETKEY, self.secret)
-        socket.set(zmq.ZAP_DOMAIN, b"hypnostream")
-        socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)  # without a gate no one is let in, instead of everyone
-        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-
-
-@dataclass(frozen=True, slots=True)
 class ClientKeys:
-    """A client's secret, and the public key that its publisher must prove to hold."""
+    """A client's secret, and the public key that its publisher must prove to hold (Z85)."""
 
     secret: bytes = field(repr=False)
     server: bytes
 
-    def secure(self, socket: zmq.Socket[Any]) -> None:
+    def connect(self, socket: zmq.Socket[Any]) -> None:
         """Before `socket` is connected."""
         socket.set(zmq.CURVE_SECRETKEY, self.secret)
         socket.set(zmq.CURVE_PUBLICKEY, zmq.curve_public(self.secret))
         socket.set(zmq.CURVE_SERVERKEY, self.server)
         socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-
-
-def server_keys(folder: Path) -> ServerKeys:
-    """What `hypnostream keys new server` made in `folder`. Raises UserError."""
-    keys = ServerKeys(folder, read_secret(folder / f"{SERVER}.secret"))
-    read_allowed(folder)
-    return keys
 
 
 def client_keys(folder: Path, name: str | None = None) -> ClientKeys:
@@ -79,29 +55,38 @@ def client_keys(folder: Path, name: str | None = None) -> ClientKeys:
 
 
 class Gate:
-    """Answers, in a thread of its own, whether those who connect to the secured sockets of `context` may.
+    """Lets to the sockets of one context those who hold a key of the allow-list in `folder`.
 
-    One for a context. `allowed` and `refused` count its answers. A list that cannot be read lets no one in. Closing it
-    leaves those who are connected; terminating the context ends it too.
+    The folder is what `hypnostream keys new server` made. Whether someone may connect is answered in a thread, which
+    begins with the first socket served and ends with its context, or when closed; closing leaves who is connected.
+    `allowed` and `refused` count the answers. A list that cannot be read lets no one in.
+
+    UserError: there is no secret or no list, or others may read the one or write the other.
     """
 
-    def __init__(self, context: zmq.Context[Any], folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.allowed = 0
         self.refused = 0
-        self._context = context
+        self._secret = read_secret(folder / f"{SERVER}.secret")
+        self.problems = read_allowed(folder).problems
         self._list = _LiveList(folder)
-        self._socket: zmq.Socket[Any] = context.socket(zmq.REP)
-        self._socket.set(zmq.LINGER, 0)
-        self._socket.bind(_ZAP)
-        self._thread = threading.Thread(target=self._answer, name="curve gate", daemon=True)
-        self._thread.start()
+        self._context: zmq.Context[Any] | None = None
+        self._thread: threading.Thread | None = None
 
-    def allows(self, key: bytes) -> bool:
-        """Whether a public key (Z85) is on the list now."""
-        return key in self._list.read()
+    def serve(self, socket: zmq.Socket[Any]) -> None:
+        """Before `socket` is bound: whoever comes must hold an allowed key."""
+        socket.set(zmq.CURVE_SERVER, 1)
+        socket.set(zmq.CURVE_SECRETKEY, self._secret)
+        socket.set(zmq.ZAP_DOMAIN, b"hypnostream")
+        socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)  # where no one answers, no one is let in, instead of everyone
+        socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        if self._thread is None or not self._thread.is_alive():
+            self._open(socket.context)
 
     def close(self) -> None:
-        """Answers no more; at once."""
+        """No one is let in any more; at once."""
+        if self._thread is None or self._context is None:
+            return
         if self._thread.is_alive() and not self._context.closed:
             with self._context.socket(zmq.REQ) as last:
                 last.connect(_ZAP)
@@ -116,24 +101,33 @@ class Gate:
     ) -> None:
         self.close()
 
-    def _answer(self) -> None:
-        with self._socket:
+    def _open(self, context: zmq.Context[Any]) -> None:
+        answering: zmq.Socket[Any] = context.socket(zmq.REP)
+        answering.set(zmq.LINGER, 0)
+        answering.bind(_ZAP)
+        self._context = context
+        self._thread = threading.Thread(target=self._answer, args=(answering,), name="gate", daemon=True)
+        self._thread.start()
+
+    def _answer(self, socket: zmq.Socket[Any]) -> None:
+        with socket:
             while True:
                 try:
-                    question = self._socket.recv_multipart()
+                    question = socket.recv_multipart()
                     if question == _NO_MORE:
                         return
-                    self._socket.send_multipart(self._answer_to(question))
+                    socket.send_multipart(self._answer_to(question))
                 except zmq.ContextTerminated:
                     return
 
     def _answer_to(self, question: list[bytes]) -> list[bytes]:
+        # version, request, domain, address, identity, mechanism, credentials
         request, mechanism, credentials = question[1:2], question[5:6], question[6:]
         if mechanism == [b"CURVE"] and len(credentials) == 1 and len(credentials[0]) == 32:
             key = z85.encode(credentials[0])
-            if self.allows(key):
+            if key in self._list.read():
                 self.allowed += 1
-                return [b"1.0", *request, b"200", b"", key, b""]  # messages carry the key as their "User-Id"
+                return [b"1.0", *request, b"200", b"", key, b""]
         self.refused += 1
         # "Not now": the connection is dropped after HANDSHAKE_MS and the client comes again, so that one that is
         # listed while it waits gets in. After "400", never, it would not ask again.
