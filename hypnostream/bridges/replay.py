@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypnostream.bridges.edf import EdfSource
 from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.picture_process import PictureProcess
 from hypnostream.bridges.publisher import Publisher
+from hypnostream.bridges.recorded import open_recording
 from hypnostream.bridges.run import Outcome, Sink, run
 from hypnostream.bridges.summary import Summary, describe_file
 from hypnostream.config import BedConfig
@@ -72,7 +72,7 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
     """Stage a recording and write its report. Returns the summary and the folder."""
     started = time.perf_counter()
     chunk_s = FULL_SPEED_CHUNK_S if options.speed is None else min(FULL_SPEED_CHUNK_S, PACED_CHUNK_S * options.speed)
-    source = EdfSource(path, chunk_s=chunk_s)
+    source = open_recording(path, chunk_s)
     try:
         bundle = bundle_of(options.config)
         montage = montage_of(source, bundle, options.config)
