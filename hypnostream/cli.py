@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hypnostream import __version__
-from hypnostream.commands.keys import keys
+from hypnostream.commands.keys import keys as keys_commands
 from hypnostream.commands.train import train
 from hypnostream.errors import UserError
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Sleep stages from live or recorded polysomnography, second by second. Not a medical device.",
 )
-app.add_typer(keys, name="keys")
+app.add_typer(keys_commands, name="keys")
 app.add_typer(train, name="train")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -108,13 +108,16 @@ def run(
 def watch(
     address: Annotated[str, typer.Argument(help="Where a session publishes.")] = "tcp://127.0.0.1:5556",
     as_json: Json = False,
+    keys: Annotated[Path | None, typer.Option(help="A folder with server.public and one's own secret.")] = None,
 ) -> None:
     """Show a session as it goes. It subscribes, and draws the hypnogram and the sensors as they come."""
     from rich.console import Console
 
+    from hypnostream.bridges.curve import client_keys
     from hypnostream.bridges.watch import watch as watch_session
 
-    watch_session(address, Console(), json_lines=as_json)
+    curve = None if keys is None else client_keys(keys)
+    watch_session(address, Console(), json_lines=as_json, curve=curve)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
+from hypnostream.bridges.address import ClientSecurity
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.messages import EpochMessage
 from hypnostream.bridges.watch_view import WatchState, render
@@ -22,6 +23,7 @@ def watch(
     console: Console,
     *,
     json_lines: bool = False,
+    curve: ClientSecurity | None = None,
     until: Callable[[WatchState], bool] | None = None,
 ) -> WatchState:
     """Subscribes to `address` and shows what comes until `until` says so or Ctrl-C; what was last seen is returned.
@@ -31,7 +33,7 @@ def watch(
     UserError: not an address.
     """
     state = WatchState(address=address)
-    with Client(address) as client:
+    with Client(address, curve=curve) as client:
         try:
             if json_lines or not console.is_terminal:
                 _print_lines(client, state, console, until)
