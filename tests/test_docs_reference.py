@@ -142,13 +142,25 @@ def test_reports_says_how_every_quality_code_is_decided() -> None:
     rows = {code_in(code)[0]: when for code, when in table("docs/reports.md", "code")}
     assert set(rows) == set(QUALITY_NAMES)
     settings = QualitySettings()
-    eeg, emg = settings.limits["eeg"], settings.limits["emg"]
+    eeg, emg, ecg, spo2 = (settings.limits[kind] for kind in ("eeg", "emg", "ecg", "spo2"))
     assert settings.limits["eog"] == eeg
+    assert ecg.noisy_rms_uv == emg.noisy_rms_uv
     assert f"less than {eeg.flat_range_uv:g} µV" in rows["flat"]
     assert f"more than {eeg.noisy_rms_uv:g} µV rms" in rows["noisy"]
-    assert f"EMG: {emg.noisy_rms_uv:g}" in rows["noisy"]
-    assert f"{eeg.humming_rms_uv:g} µV rms and" in rows["noisy"]
+    assert f"(EMG, ECG: {emg.noisy_rms_uv:g})" in rows["noisy"]
+    assert f"more than {eeg.humming_rms_uv:g} µV rms and" in rows["noisy"]
     assert f"above {eeg.humming_hz:g} Hz" in rows["noisy"]
+    assert f"more than {eeg.rough_rms_uv:g} µV and above {eeg.rough_hz:g} Hz" in rows["noisy"]
+    assert f"(ECG: {ecg.humming_rms_uv:g} and {ecg.rough_rms_uv:g} µV)" in rows["noisy"]
+    mains = f"more than {eeg.mains_rms_uv:g} µV rms (EMG: {emg.mains_rms_uv:g}, ECG: {ecg.mains_rms_uv:g})"
+    assert mains in rows["mains"]
+    assert f"beyond {settings.near_limit:.0%}".replace("%", " %") in rows["lead_off"]
+    assert eeg.offset_uv is not None
+    assert f"beyond {eeg.offset_uv / 1000:g} mV" in rows["lead_off"]
+    assert f"slower than {settings.drifting_hz:g} Hz" in rows["lead_off"]
+    assert f"less than {eeg.silent_rms_uv:g} µV rms" in rows["lead_off"]
+    assert spo2.plausible_percent is not None
+    assert "outside of {:g} to {:g} %".format(*spo2.plausible_percent) in rows["lead_off"]
     assert f"{settings.saturated_share:.0%}".replace("%", " %") in rows["saturated"]
     assert f"beyond {settings.absurd:.0e}".replace("+0", "") in rows["missing"]
     assert f"({load_bundle().content.min_valid_s})" in text_of("docs/reports.md")
