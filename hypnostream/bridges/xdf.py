@@ -34,18 +34,13 @@ class XdfSource:
             raise UserError(f"chunk_s is {chunk_s}; give a number of seconds above 0")
         self._path, self._chunk_s = Path(path), chunk_s
         try:
-            self._file: BinaryIO = self._path.open("rb")
+            with self._path.open("rb") as file:
+                self._index: XdfIndex = read_index(file, self._path.name, timezone)
         except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        try:
-            self._index: XdfIndex = read_index(self._file, self._path.name, timezone)
-        except OSError as error:
-            self._file.close()
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        except UserError:
-            self._file.close()
-            raise
-        self._readers = [_StreamReader(self._file, stream) for stream in self._index.streams]
+            raise UserError(f"cannot read {path}: {error.strerror}; check the name and the permissions") from error
+        self._file: BinaryIO | None = None
+        self._closed = False
+        self._readers = [_StreamReader(stream) for stream in self._index.streams]
 
     @property
     def streams(self) -> tuple[StreamInfo, ...]:
@@ -80,7 +75,7 @@ class XdfSource:
     @property
     def exhausted(self) -> bool:
         """True when all was read, or the source was closed."""
-        return self._file.closed or all(math.isinf(reader.next_s) for reader in self._readers)
+        return self._closed or all(math.isinf(reader.next_s) for reader in self._readers)
 
     def read(self, timeout_s: float) -> list[Chunk]:
         """The next stretch, at once: one chunk a stream, all to the same multiple of `chunk_s`.
@@ -92,7 +87,9 @@ class XdfSource:
             begin_s = min(reader.next_s for reader in self._readers)
             until_s = (math.floor(begin_s / self._chunk_s + 1e-9) + 1) * self._chunk_s
             try:
-                taken = [reader.take(until_s) for reader in self._readers]
+                if self._file is None:
+                    self._file = self._path.open("rb")
+                taken = [reader.take(self._file, until_s) for reader in self._readers]
             except (OSError, ValueError) as error:
                 raise UserError(f"cannot read on in {self._path}: {error}; did it change?") from error
             chunks = [chunk for chunk in taken if chunk is not None]
@@ -102,14 +99,17 @@ class XdfSource:
 
     def close(self) -> None:
         """Close the file. Nothing comes after; streams, annotations and warnings stay."""
-        self._file.close()
+        self._closed = True
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class _StreamReader:
     """What of one stream was not given out yet."""
 
-    def __init__(self, file: BinaryIO, stream: XdfStream) -> None:
-        self._file, self._stream = file, stream
+    def __init__(self, stream: XdfStream) -> None:
+        self._stream = stream
         self._piece = 0
         self._pending: list[Chunk] = []
 
@@ -121,11 +121,11 @@ class _StreamReader:
         order = self._stream.order_s
         return float(order[self._piece]) if self._piece < len(order) else math.inf
 
-    def take(self, until_s: float) -> Chunk | None:
+    def take(self, file: BinaryIO, until_s: float) -> Chunk | None:
         """What comes before a time. A stamp that leaps ahead and back again goes with its neighbours."""
         order = self._stream.order_s
         while self._piece < len(order) and order[self._piece] < until_s:
-            chunk = self._stream.read(self._file, self._piece)
+            chunk = self._stream.read(file, self._piece)
             self._piece += 1
             if len(chunk.timestamps):
                 self._pending.append(chunk)
