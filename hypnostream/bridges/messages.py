@@ -35,7 +35,8 @@ SESSION_ENDED: Final = "session_ended"
 ANNOTATION: Final = "annotation"  # a marker: `subject` is who said it, `detail` what
 LOG_FAILED: Final = "log_failed"  # results are published and held in memory: the disk does not take them, see `detail`
 LOG_RESTORED: Final = "log_restored"  # all that was held is on disk
-PROCESS_STATES: Final = (SESSION_RESUMED, LOG_FAILED, LOG_RESTORED)
+INSECURE: Final = "insecure"  # other machines may listen, nothing is encrypted, no one is asked who it is
+PROCESS_STATES: Final = (SESSION_RESUMED, LOG_FAILED, LOG_RESTORED, INSECURE)
 
 # The bounds are what keeps NaN and the infinities off the wire, in both directions.
 Time = Annotated[float, Meta(ge=-1e12, le=1e12)]

@@ -11,11 +11,12 @@ import zmq
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from hypnostream.bridges.address import ServerSecurity, bindable
+from hypnostream.bridges.address import ServerSecurity, bindable, reaches_others
 from hypnostream.bridges.messages import (
     DURABLE_TOPICS,
     EVENT_TOPIC,
     HEARTBEAT_TOPIC,
+    INSECURE,
     LOG_FAILED,
     LOG_RESTORED,
     PROCESS_TOPIC,
@@ -51,6 +52,8 @@ class Publisher:
     `address` is as `address.bindable` allows; tcp port "*" or 0 is a free one, and inproc:// needs the subscriber's
     `context`. The attribute `address` is the one that was bound, `replay_address` the one that answers requests for
     what was missed (none: nothing does). `origin.session_id` is the log's, or random, unless given.
+
+    Where other machines may connect and `curve` asks none for keys, a notice and a warning say so.
 
     With a `log`, final results, events and notices are in it before they are published. `last_seq` gives the numbers to
     go on from, as the `last_seq` of an earlier process was at the point from which its results are computed again;
@@ -132,6 +135,10 @@ class Publisher:
             self.close()
             raise
         self.replay_address = None if self._replay is None else self._replay.address
+        bound = [address for address in (self.address, self.replay_address) if address is not None]
+        self._unsaid = [address for address in bound if curve is None and reaches_others(address)]
+        for address in self._unsaid:
+            _logger.warning("%s is insecure: whoever reaches it can read everything", address)
 
     @property
     def last_seq(self) -> dict[str, int]:
@@ -198,6 +205,8 @@ class Publisher:
                 replay=self.replay_address or UNSET,
             )
         )
+        while self._unsaid:
+            self.status(INSECURE, now_s, subject=self._unsaid.pop(0), detail="whoever reaches it can read everything")
         self._subscriptions.hear()
         if self._log is not None:
             self._log.retry()
