@@ -49,6 +49,11 @@ def bindable(address: str, *, insecure: bool = False) -> str:
     return address
 
 
+def reaches_others(address: str) -> bool:
+    """Whether other machines may reach what is bound to `address`."""
+    return not (address.startswith(("ipc://", "inproc://")) or _is_loopback(address))
+
+
 def replay_address_of(address: str) -> str:
     """Where a session that publishes on `address` answers requests for what was missed, unless it is told otherwise:
     on the next port, or at the path + "-replay".

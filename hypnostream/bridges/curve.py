@@ -15,6 +15,7 @@ import zmq
 from zmq.utils import z85
 
 from hypnostream.bridges.key_files import ALLOWED, SERVER, read_allowed, read_public, read_secret
+from hypnostream.config import PublishSection
 from hypnostream.errors import UserError
 
 HANDSHAKE_MS = 3000  # who has not proved who it is by then is disconnected
@@ -52,6 +53,15 @@ def client_keys(folder: Path, name: str | None = None) -> ClientKeys:
     if not server.is_file():
         raise UserError(f"{server} is not there; copy it from the keys of the bed that is to be listened to")
     return ClientKeys(read_secret(folder / f"{name}.secret"), read_public(server))
+
+
+def gate_of(section: PublishSection) -> "Gate | None":
+    """The gate that a bed's configuration asks for; None where it names no keys. Raises UserError."""
+    if section.keys is None:
+        return None
+    if section.insecure:
+        raise UserError("publish.keys and publish.insecure exclude each other; take one of them out")
+    return Gate(Path(section.keys))
 
 
 class Gate:
