@@ -1,7 +1,10 @@
 """Who holds no allowed key gets nothing from a publisher, on neither address, and disturbs nobody."""
 
+import json
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +18,14 @@ import zmq
 
 from hypnostream.bridges import curve
 from hypnostream.bridges.address import ClientSecurity
-from hypnostream.bridges.curve import ClientKeys, Gate, client_keys
+from hypnostream.bridges.client import Client
+from hypnostream.bridges.curve import ClientKeys, Gate, client_keys, gate_of
 from hypnostream.bridges.key_files import allow, new_keys, remove
+from hypnostream.bridges.messages import INSECURE, SESSION_STARTED, StatusMessage
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.replay_messages import SnapshotRequest, encode
+from hypnostream.config import PublishSection
+from hypnostream.engine.results import StageResult
 from hypnostream.errors import UserError
 
 SOON_S = 10.0
@@ -231,6 +238,73 @@ def test_keys_open_an_address_that_others_reach_and_nothing_else_does(tmp_path: 
         Publisher(everywhere, model_hash="0", backend="none")
     with Publisher(everywhere, model_hash="0", backend="none", curve=Gate(tmp_path)) as publisher:
         assert publisher.address.startswith("tcp://0.0.0.0:")
+
+
+def test_the_client_takes_keys_on_both_addresses(house: House) -> None:
+    with Client(house.publisher.address, curve=house.listed("dashboard")) as client:
+        assert house.publisher.wait_for_subscriber(SOON_S, "heartbeat")
+        house.publisher.status(SESSION_STARTED, 0.0, detail="before anyone asked")
+        house.publisher.heartbeat(1.0)
+        deadline = time.monotonic() + SOON_S
+        seen: list[str] = []
+        while time.monotonic() < deadline and len(seen) < 2:
+            seen += [message.topic for message in client.messages(0.05)]
+    assert sorted(seen) == ["heartbeat", "status"]
+
+
+def test_watch_listens_with_keys_and_not_without(house: House) -> None:
+    house.listed("dashboard")
+    watching = [sys.executable, "-m", "hypnostream", "watch", house.publisher.address, "--json"]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen([*watching, "--keys", house.keys], stdout=pipe, stderr=pipe, text=True) as allowed,
+        subprocess.Popen(watching, stdout=pipe, stderr=pipe, text=True) as refused,
+    ):
+        try:
+            assert house.publisher.wait_for_subscriber(60.0, "heartbeat")
+            result = StageResult(0, 0.0, True, 30, "N2", None, (0.05, 0.05, 0.8, 0.05, 0.05), ())
+            house.publisher.publish(result, 30.0)
+            assert allowed.stdout is not None
+            assert json.loads(allowed.stdout.readline())["stage"] == "N2"
+        finally:
+            for process in (allowed, refused):
+                process.terminate()
+        assert refused.communicate()[0] == ""
+
+
+def test_an_address_that_anyone_may_reach_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    everywhere = "tcp://0.0.0.0:*"
+    publisher = Publisher(everywhere, model_hash="0", backend="none", insecure=True, replay_address=everywhere)
+    here = f"tcp://127.0.0.1:{publisher.address.rpartition(':')[2]}"
+    with publisher, Client(here, topics=("status",)) as client:
+        assert publisher.wait_for_subscriber(SOON_S, "heartbeat")
+        for now_s in (1.0, 2.0):
+            publisher.heartbeat(now_s)
+        notices = [m for m in client.messages(0.5) if isinstance(m, StatusMessage)]
+    assert [(m.state, m.subject) for m in notices] == [
+        (INSECURE, publisher.address),
+        (INSECURE, publisher.replay_address),
+    ]
+    assert caplog.text.count("is insecure: whoever reaches it can read everything") == 2
+
+
+def test_what_only_this_machine_or_only_those_with_keys_reach_says_nothing(
+    house: House, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Publisher(f"ipc://{tmp_path}/bed", model_hash="0", backend="none") as alone:
+        for publisher in (alone, house.publisher):
+            publisher.heartbeat(0.0)
+            assert publisher.last_seq == {}
+    assert caplog.text == ""
+
+
+def test_the_configuration_names_the_keys_and_contradicts_itself_nowhere(house: House) -> None:
+    assert gate_of(PublishSection()) is None
+    assert gate_of(PublishSection(keys=str(house.keys))) is not None
+    with pytest.raises(UserError, match="exclude each other"):
+        gate_of(PublishSection(keys=str(house.keys), insecure=True))
+    with pytest.raises(UserError, match=r"server\.secret is not there"):
+        gate_of(PublishSection(keys=str(house.keys / "nowhere")))
 
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01"
