@@ -125,7 +125,10 @@ class Ledger:
             message = self._decoded(body)
             if message is None or not message.topic.startswith(self.topics):
                 continue
-            topic = self._topic(message.topic, message.seq + 1, joining=message.topic not in DURABLE_TOPICS)
+            durable = message.topic in DURABLE_TOPICS
+            if durable and self._history:
+                continue
+            topic = self._topic(message.topic, message.seq + 1, joining=not durable)
             if topic is not None and not topic.heard and topic.next_seq == message.seq + 1:
                 topic.heard = True
                 ready.append(message)

@@ -83,7 +83,7 @@ def test_another_session_starts_new_numbers_from_nought() -> None:
 def test_another_process_of_the_session_goes_on_where_it_was() -> None:
     ledger = Ledger(can_refill=False)
     assert enter(ledger, status(4), heartbeat(70)) == [("status", 4)]
-    again = [heartbeat(2, origin=OTHER_BOOT), status(4, origin=OTHER_BOOT), status(5, origin=OTHER_BOOT)]
+    again: list[Message] = [heartbeat(2, origin=OTHER_BOOT), status(4, origin=OTHER_BOOT), status(5, origin=OTHER_BOOT)]
     assert enter(ledger, *again) == [("status", 5)]
     assert (ledger.restarts, ledger.lost, ledger.repeated) == (1, 0, 1)
 
@@ -212,6 +212,14 @@ def test_a_snapshot_gives_the_newest_of_each_topic_unless_something_newer_came()
         ("epoch", 4),
     ]
     assert ledger.lost == 0
+
+
+def test_a_snapshot_does_not_give_again_what_was_worked_off() -> None:
+    ledger = Ledger(since={"status": 4}, session_id="5e55", can_refill=True)
+    enter(ledger, heartbeat(0, {"status": 4}))
+    reply = SnapshotReply(session_id="5e55", boot_id="b007", last_seq={"status": 5}, messages=(encode(status(4)),))
+    assert ledger.snapshot(reply) == []
+    assert ledger.wanted() == Gap("status", 5, 5)
 
 
 @settings(max_examples=200, deadline=None)
