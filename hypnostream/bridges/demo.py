@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hypnostream.bridges.live import run_live
+from hypnostream.bridges.live import LiveOptions, run_live
 from hypnostream.bridges.lsl_outlet import stream_simulated_night
 from hypnostream.bridges.real_hypnograms import real_hypnogram
 from hypnostream.bridges.summary import read_summary
@@ -84,7 +84,7 @@ def night_settings(hours: float, seed: int, data: Path) -> tuple[NightSettings, 
 def _engine(config: BedConfig, out: Path) -> None:
     """The engine's process."""
     try:
-        run_live(config, out, wait_for_subscriber_s=20.0)
+        run_live(LiveOptions(config, out, wait_for_subscriber_s=20.0))
     except UserError as error:
         print(f"hypnostream: {error}", file=sys.stderr)
         sys.exit(2)

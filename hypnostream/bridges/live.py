@@ -1,170 +1,263 @@
-"""A bed at work: live from LSL until stopped, published as it goes, reported at the end."""
+"""A bed at work: live from LSL until stopped, kept and published as it goes, reported at the end.
 
-import math
+A session that was cut off, by a kill or a crash, is taken up where it was: its checkpoint, then the steps that were
+written down since, then what comes. The time in which nothing was read is a gap.
+"""
+
+import logging
 import secrets
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
-from hypnostream.bridges.lsl import LslSettings, LslSource
-from hypnostream.bridges.lsl_config import use_private_lsl
-from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
-from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
-from hypnostream.bridges.replay import bundle_of, montage_of, publisher_of
-from hypnostream.bridges.run import READ_S, run
+from hypnostream.bridges.beginning import first_arrivals, grid_start_s, wall_time
+from hypnostream.bridges.keeper import Interrupted, SessionKeeper
+from hypnostream.bridges.lsl import LslSource
+from hypnostream.bridges.lsl_settings import LslSettings
+from hypnostream.bridges.messages import SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED
+from hypnostream.bridges.night_report import NightReport, TableSink
+from hypnostream.bridges.observed import Observed
+from hypnostream.bridges.overseer import Overseer
+from hypnostream.bridges.publisher import Publisher
+from hypnostream.bridges.replay import bundle_of, publisher_of
+from hypnostream.bridges.report import ReportFolder
+from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.retention import remove_old_signals
+from hypnostream.bridges.run import Outcome, Sink, drive, finish, live_steps
+from hypnostream.bridges.said_before import said_before
+from hypnostream.bridges.session_folder import SessionFolder, SessionRecord, folder_of
+from hypnostream.bridges.shifted import ShiftedSource
+from hypnostream.bridges.stopping import Stop, stopped_by_signals
 from hypnostream.bridges.summary import Summary
 from hypnostream.config import BedConfig, LslSection
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
+from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.session import Session
-from hypnostream.errors import UserError
+from hypnostream.stream.channels import Montage
 from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
-from hypnostream.stream.source import Chunk
-from hypnostream.stream.stages import EPOCH_S
+from hypnostream.stream.montage import resolve
+from hypnostream.stream.source import Arrival, LiveSource, Notice, Step
 
-MOST_MISSED_S = 3600.0
 FASTEST = 1e5  # times real time; at more, no two streams keep in step
+OTHER_CLOCK_S = 2.0  # what the machine's own clock may have been corrected by while no one looked
+
+_logger = logging.getLogger(__name__)
 
 
-class _Stop:
-    """Becomes True when the process was asked to end."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    def ask(self, *_: object) -> None:
-        """A signal came."""
-        self.asked = True
-
-
-def open_lsl(section: LslSection) -> LslSource:
-    """Find the streams of a bed's configuration. Raises UserError when there are none."""
-    if section.private_session is not None:
-        use_private_lsl(section.private_session)
-    return LslSource(
-        LslSettings(
-            predicate=" or ".join(f"({predicate})" for predicate in section.predicates),
-            minimum=section.minimum,
-            resolve_timeout_s=section.timeout_s,
-            max_silence_s=section.max_silence_s,
-        )
+def open_lsl(section: LslSection, required: bool = True) -> LslSource:
+    """Find the streams of a bed's configuration. Raises UserError when there are none, unless that is allowed."""
+    settings = LslSettings(
+        predicates=section.predicates,
+        minimum=section.minimum,
+        resolve_timeout_s=section.timeout_s,
+        max_silence_s=section.max_silence_s,
+        private_session=section.private_session,
+        known_peers=section.known_peers,
     )
+    return LslSource(settings, required)
 
 
-def run_live(
-    config: BedConfig,
-    out: Path | None,
-    announce: Callable[[str], None] = lambda line: None,
-    wait_for_subscriber_s: float = 0.0,
-) -> tuple[Summary, Path]:
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """What a live session is asked for beside its configuration. `out` is its folder (none: a new one in keep.folder).
+
+    `wait_for_subscriber_s` holds back the first result for that long, for those who must not miss it.
+    """
+
+    config: BedConfig
+    out: Path | None = None
+    announce: Callable[[str], None] = lambda line: None
+    wait_for_subscriber_s: float = 0.0
+    overseers: Sequence[Overseer] = field(default_factory=list)
+
+
+def run_live(options: LiveOptions) -> tuple[Summary, Path]:
     """Stage what comes over LSL until it ends or the process is asked to stop (Ctrl-C, SIGTERM); write the report.
 
-    `announce` is told in single lines what happens; `wait_for_subscriber_s` holds back the first result for that
-    long, for those who must not miss it.
+    Returns the summary and the session's folder.
     """
-    with _stopped_by_signals() as stop:
-        announce(f"looking for LSL streams, for {config.lsl.timeout_s:g} s at most")
-        source = open_lsl(config.lsl)
-        try:
-            bundle = bundle_of(config)
-            montage = montage_of(source, bundle, config)
-            for derivation in montage.derivations:
-                announce(f"{derivation.spec.name}: {derivation.why}")
-            backend = OnnxBackend(bundle)
-            first = _first_chunks(source, {d.stream_id for d in montage.derivations}, stop)
-            t0_s = _grid_start_s(source.start_s, first)
-            report = NightReport(
-                folder=report_folder(out, config.name),
-                bundle=bundle,
-                backend=backend.name,
-                session_id=secrets.token_hex(8),
-                title=config.name,
-                montage=montage,
-                streams=source.streams,
-                start_utc=_wall_time(source, t0_s),
-            )
-            bed = Bed(
-                source.streams,
-                montage,
-                Session(bundle, backend, t0_s),
-                config.grid.lateness_s,
-                config.model.provisional,
-            )
-            with (
-                publisher_of(report, t0_s, config.publish.address, config.publish.insecure) as publisher,
-                report.table() as table,  # second: a refused address must not cost an earlier night's
-            ):
-                announce(f"publishing on {publisher.address}")
-                if wait_for_subscriber_s:
-                    publisher.wait_for_subscriber(wait_for_subscriber_s)
-                clock = _clock(source.speed, t0_s)
-                publisher.status(SESSION_STARTED, clock.now(), detail=config.name)
-                outcome = run(source, bed, clock, [publisher, TableSink(table)], first=first, stop=stop)
-                ended_s = max(clock.now(), outcome.end_s)
-                publisher.status(SESSION_ENDED, ended_s, detail="stopped" if stop() else "the streams ended")
-            summary = report.write(outcome, source.warnings, outcome.timings())
-            return summary, report.folder.path
-        finally:
-            source.close()
+    config = options.config
+    with stopped_by_signals() as stop, ExitStack() as stack:
+        bundle = bundle_of(config)
+        keep = config.keep
+        folder = folder_of(options.out, Path(keep.folder), config.name, bundle.hash, keep.resume_within_s)
+        remove_old_signals(Path(keep.folder), keep.max_age_days, keep.max_gb, but=folder.path)
+        record = folder.unfinished()
+        options.announce(
+            f"looking for LSL streams, for {config.lsl.timeout_s:g} s at most"
+            if record is None
+            else f"taking up session {record.session_id} in {folder.path}"
+        )
+        source = open_lsl(config.lsl, required=record is None)
+        stack.callback(source.close)
+        live = _Live(options, bundle, folder, source, stop, stack)
+        return live.begin() if record is None else live.take_up(record)
 
 
-def _first_chunks(source: LslSource, wanted: set[str], stop: Callable[[], bool]) -> list[Chunk]:
-    """What comes until a stream that the montage uses has spoken."""
-    chunks: list[Chunk] = []
-    while not stop():
-        chunks += source.read(READ_S)
-        if any(chunk.stream_id in wanted for chunk in chunks):
-            break
-        if source.exhausted:
-            raise UserError("the LSL streams ended before a single sample came; start the sender again")
-        chunks = [chunk for chunk in chunks if chunk.stream_id in wanted]
-    return [chunk for chunk in chunks if chunk.stream_id in wanted]
+class _Live:
+    """One run of `run_live`."""
+
+    def __init__(
+        self,
+        options: LiveOptions,
+        bundle: Bundle,
+        folder: SessionFolder,
+        source: LslSource,
+        stop: Stop,
+        stack: ExitStack,
+    ) -> None:
+        self.options, self.config, self.bundle = options, options.config, bundle
+        self.folder, self.source, self.stop, self.stack = folder, source, stop, stack
+        self.backend = OnnxBackend(bundle)
+        self.outcome = Outcome()
+
+    def begin(self) -> tuple[Summary, Path]:
+        """A new session: its grid begins with the first sample of a stream that serves."""
+        config, source = self.config, self.source
+        first = first_arrivals(source, self.bundle.channels, config.channels, self.stop)
+        t0_s = grid_start_s(source.start_s, first)
+        record = SessionRecord(
+            session_id=secrets.token_hex(8),
+            name=config.name,
+            model_hash=self.bundle.hash,
+            t0_s=t0_s,
+            start_utc=wall_time(source, t0_s),
+            speed=source.speed,
+            stream_clock=source.stream_clock,
+            lateness_s=config.grid.lateness_s,
+            stall_s=config.lsl.stall_s,
+            provisional=config.model.provisional,
+            channels=dict(config.channels),
+            subject=config.keep.subject,
+        )
+        report = self._report(record)  # a folder or an address that is refused must not cost an earlier night's
+        publisher = self._publisher(record, report, fresh=True)
+        bed = self._bed(record)
+        keeper = self._keeper(publisher)
+        if self.options.wait_for_subscriber_s:
+            publisher.wait_for_subscriber(self.options.wait_for_subscriber_s)
+        clock = _clock(record.speed, t0_s)
+        keeper.epoch_closed(bed, t0_s)
+        started = Notice(SESSION_STARTED, "", t0_s, config.name)
+        return self._go_on(record, report, publisher, bed, keeper, clock, source, [started, *first])
+
+    def take_up(self, record: SessionRecord) -> tuple[Summary, Path]:
+        """A session that was cut off: what it was, what came in since it was written down, and from then on live."""
+        interrupted = Interrupted(self.folder)
+        report = self._report(record)
+        publisher = self._publisher(record, report, fresh=False)
+        bed = self._bed(record)
+        bed.restore(interrupted.checkpoint.bed)
+        publisher.restore(interrupted.checkpoint.last_seq)
+        drive(interrupted.steps(), bed, [publisher], timed=False)
+        keeper = self._keeper(publisher)
+        silent_s = max(0.0, time.time() - interrupted.written_utc_s)
+        now_s = interrupted.now_s + silent_s * record.speed
+        detail = f"nothing was read for {silent_s:.1f} s"
+        source: LiveSource = self.source
+        local_s = self.source.now_s
+        if not record.stream_clock and abs(now_s - local_s) > OTHER_CLOCK_S:
+            source = ShiftedSource(self.source, now_s - local_s)
+            detail += f"; the LSL clock is another, shifted by {now_s - local_s:.1f} s to the machine's time of day"
+        publisher.notice(Notice(SESSION_RESUMED, "", now_s, detail, seconds=silent_s))
+        self.options.announce(f"{SESSION_RESUMED}: {detail}")
+        keeper.epoch_closed(bed, interrupted.now_s)
+        return self._go_on(record, report, publisher, bed, keeper, _clock(record.speed, now_s), source, [])
+
+    def _go_on(
+        self,
+        record: SessionRecord,
+        report: NightReport,
+        publisher: Publisher,
+        bed: Bed,
+        keeper: SessionKeeper,
+        clock: Clock,
+        source: LiveSource,
+        first: Sequence[Arrival],
+    ) -> tuple[Summary, Path]:
+        """The live part, to its end, and the report."""
+        before = said_before(self._log)
+        table = self.stack.enter_context(report.table())
+        sinks: list[Sink] = [publisher, TableSink(table, before.final), *self.options.overseers]
+        sinks.append(Observed(self.options.overseers, bed, publisher, keeper, self._log))
+        self.source.expect(record.t0_s)
+        if first:
+            drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self.outcome)
+        drive(live_steps(source, clock), bed, sinks, self.stop, keeper=keeper, outcome=self.outcome)
+        end_s = bed.reached_s
+        finish(bed, sinks, self.outcome, end_s, max(clock.now(), end_s))
+        why = "stopped" if self.stop() else "the streams ended"
+        for sink in sinks:
+            sink.notice(Notice(SESSION_ENDED, "", max(clock.now(), end_s), why))
+        keeper.close()
+        self.source.close()
+        said = said_before(self._log)
+        self.outcome.final, self.outcome.annotations = said.final, said.annotations
+        montage = resolve(bed.streams, self.bundle.channels) if bed.streams else bed.montage
+        report = report.of(Montage(bed.montage.specs, bed.montage.derivations, montage.missing), bed.streams)
+        summary = report.write(
+            self.outcome, self.source.warnings, self.outcome.timings(), annotations=self.outcome.annotations
+        )
+        if self.config.keep.record:
+            from hypnostream.bridges.recording import write_recording
+
+            self.options.announce("writing the recorded signals")
+            write_recording(self.folder.journal_path, self.folder.signals_path)
+        self.folder.write(_ended(record))
+        self.folder.forget_progress()
+        return summary, self.folder.path
+
+    def _bed(self, record: SessionRecord) -> Bed:
+        session = Session(self.bundle, self.backend, record.t0_s)
+        return bed_of(record, session)
+
+    def _keeper(self, publisher: Publisher) -> SessionKeeper:
+        keeper = SessionKeeper(self.folder, publisher, self.config.keep.record)
+        self.stack.callback(keeper.close)
+        return keeper
+
+    def _report(self, record: SessionRecord) -> NightReport:
+        return NightReport(
+            folder=ReportFolder(self.folder.path),
+            bundle=self.bundle,
+            backend=self.backend.name,
+            session_id=record.session_id,
+            title=record.name,
+            montage=Montage(tuple(self.bundle.channels), ()),
+            streams=(),
+            start_utc=record.start_utc,
+        )
+
+    def _publisher(self, record: SessionRecord, report: NightReport, fresh: bool) -> Publisher:
+        publish = self.config.publish
+        if fresh:
+            self.folder.clear()
+            self.folder.write(record)
+        self._log = ResultLog(self.folder.results_path)
+        self.stack.callback(self._log.close)
+        publisher = self.stack.enter_context(publisher_of(report, record.t0_s, publish, self._log))
+        self.options.announce(f"publishing on {publisher.address}, what was missed on {publisher.replay_address}")
+        if self._log.repaired:
+            self.options.announce(self._log.repaired)
+        return publisher
 
 
-def _grid_start_s(start_s: float, first: Sequence[Chunk]) -> float:
-    """Stream time of epoch 0: the source's start, as in a replay, what was missed of it being epochs without data.
-
-    Who joins when that is more than `MOST_MISSED_S` ago begins with the epoch then in progress.
-    """
-    joined_s = min((float(chunk.timestamps[0]) for chunk in first), default=start_s) - start_s
-    if 0 <= joined_s <= MOST_MISSED_S:
-        return start_s
-    return start_s + EPOCH_S * math.floor(joined_s / EPOCH_S + 1e-6)
+def bed_of(record: SessionRecord, session: Session) -> Bed:
+    """The bed of a session, before its first step. Its streams declare themselves in the steps."""
+    montage = Montage(tuple(session.bundle.channels), ())
+    return Bed((), montage, session, record.lateness_s, record.provisional, record.channels, record.stall_s)
 
 
-def _wall_time(source: LslSource, t_s: float) -> datetime | None:
-    """UTC at a stream time."""
-    start_utc = source.start_utc
-    return None if start_utc is None else start_utc + timedelta(seconds=t_s - source.start_s)
+def _ended(record: SessionRecord) -> SessionRecord:
+    from msgspec.structs import replace
+
+    return replace(record, ended_utc=datetime.now(UTC))
 
 
-def _clock(speed: float, t0_s: float) -> Clock:
+def _clock(speed: float, now_s: float) -> Clock:
     """The session's clock. A sender as fast as it goes leaves no time to be late in: its clock stands still."""
-    return RealTimeClock(speed, start_s=t0_s) if speed < FASTEST else VirtualClock(t0_s)
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[_Stop]:
-    """SIGTERM and Ctrl-C ask for an orderly end; a second Ctrl-C is as rude as ever."""
-    stop = _Stop()
-    asked_s = 0.0
-
-    def on_signal(number: int, frame: object) -> None:
-        nonlocal asked_s
-        if stop() and number == signal.SIGINT and time.monotonic() - asked_s > 1.0:
-            raise KeyboardInterrupt
-        asked_s = time.monotonic()
-        stop.ask()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return RealTimeClock(speed, start_s=now_s) if speed < FASTEST else VirtualClock(now_s)

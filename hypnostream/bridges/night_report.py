@@ -1,7 +1,7 @@
 """From what a run said to the report folder: the table as it grows, the picture and the summary at the end."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -27,20 +27,27 @@ from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.sleep_statistics import SleepStatistics, sleep_statistics
 from hypnostream.stream.channels import Montage
-from hypnostream.stream.source import Annotation, StreamInfo
+from hypnostream.stream.source import Annotation, Notice, StreamInfo
 from hypnostream.stream.stages import stage_codes
 
 
 class TableSink:
-    """Final results as rows of a growing table."""
+    """Final results as rows of a growing table; `before` are those of a session that is taken up again."""
 
-    def __init__(self, table: EpochTable) -> None:
+    def __init__(self, table: EpochTable, before: Sequence[StageResult] = ()) -> None:
         self.table = table
+        self._next = 0
+        for result in before:
+            self.publish(result, 0.0)
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
-        """Keep a final result."""
-        if result.final:
+        """Keep a final result, unless it was computed again."""
+        if result.final and result.epoch >= self._next:
             self.table.append(result)
+            self._next = result.epoch + 1
+
+    def notice(self, notice: Notice) -> None:
+        """The table has no place for it."""
 
     def heartbeat(self, now_s: float) -> None:
         """Nothing to do."""
@@ -60,6 +67,10 @@ class NightReport:
     start_utc: datetime | None = None
     input: InputFile | None = None
     reference: NDArray[np.int8] | None = None
+
+    def of(self, montage: Montage, streams: Sequence[StreamInfo]) -> "NightReport":
+        """The same with the montage and streams that a live session came to have."""
+        return replace(self, montage=montage, streams=streams)
 
     def table(self) -> EpochTable:
         """The table of this night; use it in a `with`."""

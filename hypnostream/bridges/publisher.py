@@ -38,6 +38,7 @@ from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.subscriptions import Subscriptions
 from hypnostream.engine.results import StageResult
 from hypnostream.errors import UserError
+from hypnostream.stream.source import Notice
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:5556"
 LINGER_MS = 500  # how long `close` may wait for slow subscribers
@@ -190,6 +191,17 @@ class Publisher:
                 seconds=seconds,
                 samples=samples,
             )
+        )
+
+    def notice(self, notice: Notice) -> None:
+        """What a bed said of its sources, or of itself, as a status message of the moment that it speaks of."""
+        self.status(
+            notice.kind,
+            notice.at_s,
+            subject=notice.subject or None,
+            detail=notice.detail,
+            seconds=notice.seconds,
+            samples=notice.samples,
         )
 
     def heartbeat(self, now_s: float) -> None:

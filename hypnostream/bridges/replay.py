@@ -7,14 +7,19 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from hypnostream.bridges.address import replay_address_of
+from hypnostream.bridges.curve import gate_of
 from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.picture_process import PictureProcess
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.recorded import open_recording
+from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.run import Outcome, Sink, run
 from hypnostream.bridges.summary import Summary, describe_file
-from hypnostream.config import BedConfig
+from hypnostream.config import BedConfig, PublishSection
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle, load_bundle
@@ -123,25 +128,31 @@ def _run(
     with ExitStack() as stack:
         sinks = [*sinks]
         if options.publish is not None:  # before the table: a refused address must not cost an earlier night's
-            insecure = options.config.publish.insecure
-            publisher = stack.enter_context(publisher_of(report, bed.session.t0_s, options.publish, insecure))
+            publish = replace(options.config.publish, address=options.publish)
+            publisher = stack.enter_context(publisher_of(report, bed.session.t0_s, publish))
             publisher.status(SESSION_STARTED, clock.now(), detail=report.title)
             sinks.insert(0, publisher)
         sinks.append(TableSink(stack.enter_context(report.table())))
-        outcome = run(source, bed, clock, sinks, replay=True)
+        outcome = run(source, bed, clock, sinks)
         if publisher is not None:
             publisher.status(SESSION_ENDED, max(clock.now(), outcome.end_s), detail="the recording ended")
         return outcome
 
 
-def publisher_of(report: NightReport, t0_s: float, address: str, insecure: bool) -> Publisher:
-    """A publisher that speaks for this session, whose epoch 0 begins at stream time `t0_s`."""
+def publisher_of(report: NightReport, t0_s: float, publish: PublishSection, log: ResultLog | None = None) -> Publisher:
+    """A publisher that speaks for this session, whose epoch 0 begins at stream time `t0_s`.
+
+    With a `log` it answers who asks for what was missed.
+    """
     return Publisher(
-        address,
+        publish.address,
         model_hash=report.bundle.hash,
         backend=report.backend,
         scoring_rule=report.bundle.content.scoring_rule,
         session_id=report.session_id,
         utc_offset_s=None if report.start_utc is None else report.start_utc.timestamp() - t0_s,
-        insecure=insecure,
+        log=log,
+        replay_address=None if log is None else publish.replay or replay_address_of(publish.address),
+        insecure=publish.insecure,
+        curve=gate_of(publish),
     )

@@ -133,6 +133,11 @@ class ResultLog:
                 bodies.append(body)
         return Page(bodies, max(from_seq, to_seq + 1))
 
+    @property
+    def size(self) -> int:
+        """How long the file is, in bytes."""
+        return self._end
+
     def latest(self, topic: str) -> bytes | None:
         """The newest body of a topic, None where there is none."""
         seq = self.last_seq.get(topic)

@@ -1,14 +1,15 @@
-"""The loop that drives a bed: read, wait, push, say. Live and replay are this loop with another clock and source."""
+"""The loop that drives a bed by its steps, and says what follows. Live, replay and recovery differ in steps alone."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from hypnostream.engine.bed import Bed
+from hypnostream.bridges.messages import ANNOTATION
+from hypnostream.engine.bed import Bed, Said
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.clock import Clock, VirtualClock
-from hypnostream.stream.source import Chunk, Source, StreamInfo
+from hypnostream.stream.source import Annotation, Chunk, LiveSource, Notice, Source, Step, StreamInfo
 
 READ_S = 0.2  # how long one read may wait, in seconds of the session,
 LEAST_READ_S = 0.005  # but at least so long on the wall, or a fast session would only ask and never sleep
@@ -22,8 +23,24 @@ class Sink(Protocol):
         """A result, said at stream time `now_s`, `latency_s` on the wall after the last sample that it waited for."""
         ...
 
+    def notice(self, notice: Notice) -> None:
+        """Something happened to a source or to the session."""
+        ...
+
     def heartbeat(self, now_s: float) -> None:
         """A second of the session's clock has passed."""
+        ...
+
+
+class Keeper(Protocol):
+    """Who can take the session up again after it was killed."""
+
+    def before(self, step: Step) -> None:
+        """A step is about to be processed."""
+        ...
+
+    def epoch_closed(self, bed: Bed, now_s: float) -> None:
+        """What the step said was published, and an epoch is final."""
         ...
 
 
@@ -32,6 +49,7 @@ class Outcome:
     """What a run said and what it took. `final` holds the final results, in order."""
 
     final: list[StageResult] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
     provisional: int = 0
     end_s: float = 0.0
     read_s: float = 0.0
@@ -59,56 +77,99 @@ def reached_s(chunks: Sequence[Chunk], streams: Sequence[StreamInfo]) -> float:
     return last_s + (1.0 / fastest_hz if fastest_hz > 0 else 0.0)
 
 
+def replay_steps(source: Source, clock: Clock) -> Iterator[Step]:
+    """What a recording holds, as it would have arrived: each stretch when `clock` reaches its end."""
+    while not source.exhausted:
+        chunks = source.read(max(clock.wall_s(READ_S), LEAST_READ_S))
+        if chunks:
+            clock.wait_until(reached_s(chunks, source.streams))
+        yield Step(clock.now(), tuple(chunks))
+
+
+def live_steps(source: LiveSource, clock: Clock) -> Iterator[Step]:
+    """What comes, as it comes, until the source is exhausted."""
+    while not source.exhausted:
+        arrivals = source.take(max(clock.wall_s(READ_S), LEAST_READ_S))
+        yield Step(clock.now(), tuple(arrivals))
+
+
 def run(
     source: Source,
     bed: Bed,
     clock: Clock,
     sinks: Sequence[Sink],
-    first: Sequence[Chunk] = (),
     stop: Callable[[], bool] = lambda: False,
-    replay: bool = False,
 ) -> Outcome:
-    """Drive `bed` from `source` until it is exhausted or `stop` says so; close what is open; say how it went.
+    """Replay `source` on `bed` until it is exhausted or `stop` says so; close what is open; say how it went."""
+    # No one waits where time stands still, so there is no latency.
+    timed = not isinstance(clock, VirtualClock)
+    outcome = drive(replay_steps(source, clock), bed, sinks, stop, timed)
+    end_s = bed.reached_s
+    if source.duration_s is not None and not stop():
+        end_s = source.start_s + source.duration_s
+    finish(bed, sinks, outcome, end_s, max(clock.now(), end_s), timed)
+    return outcome
 
-    `first` are chunks that were read already (a live session learns its t0 from them). A `replay` waits for the
-    clock to reach the end of what was read before it is processed, as it would have arrived in life.
+
+def drive(
+    steps: Iterable[Step],
+    bed: Bed,
+    sinks: Sequence[Sink],
+    stop: Callable[[], bool] = lambda: False,
+    timed: bool = True,
+    keeper: Keeper | None = None,
+    outcome: Outcome | None = None,
+) -> Outcome:
+    """Take steps until there are none, or `stop` says so, and tell the sinks what the bed says of each.
+
+    `timed`: results came when they could, so how late they are can be told. `outcome` is gone on with where given.
     """
-    outcome, started = Outcome(), time.perf_counter()
-    virtual = isinstance(clock, VirtualClock)  # no one waits where time stands still, so there is no latency
-    next_beat_s = clock.now() + HEARTBEAT_S
-    pending = list(first)
-    while (pending or not source.exhausted) and not stop():
+    outcome, started = outcome or Outcome(), time.perf_counter()
+    next_beat_s: float | None = None
+    coming = iter(steps)
+    while not stop():
         at = time.perf_counter()
-        chunks, pending = (pending, []) if pending else (source.read(max(clock.wall_s(READ_S), LEAST_READ_S)), [])
-        outcome.read_s += time.perf_counter() - at
-        if replay and chunks:
-            clock.wait_until(reached_s(chunks, source.streams))
+        step = next(coming, None)
         arrived = time.perf_counter()
-        bed.push(chunks)
-        results = bed.advance(clock.now())
+        outcome.read_s += arrived - at
+        if step is None:
+            break
+        if keeper is not None:
+            keeper.before(step)
+        said = bed.step(step)
         outcome.bed_s += time.perf_counter() - arrived
         # A sample that is here proves that it is so late; a live clock, set after the first ones came, lags a little.
-        now_s = max(clock.now(), bed.reached_s)
-        _say(results, sinks, now_s, None if virtual else arrived, outcome)
+        now_s = max(step.now_s, bed.reached_s)
+        _say(said, sinks, now_s, arrived if timed else None, outcome)
+        if keeper is not None and any(result.final for result in said.results):
+            keeper.epoch_closed(bed, step.now_s)
+        if next_beat_s is None:
+            next_beat_s = step.now_s + HEARTBEAT_S if timed else now_s
         if now_s >= next_beat_s:
             for sink in sinks:
                 sink.heartbeat(now_s)
             next_beat_s = max(next_beat_s + HEARTBEAT_S, now_s)  # for a minute between two reads one sign is enough
-    arrived = time.perf_counter()
-    outcome.end_s = bed.reached_s
-    if replay and source.duration_s is not None and not stop():
-        outcome.end_s = source.start_s + source.duration_s
-    results = bed.finish(outcome.end_s)
-    outcome.bed_s += time.perf_counter() - arrived
-    _say(results, sinks, max(clock.now(), outcome.end_s), None if virtual else arrived, outcome)
-    outcome.wall_s = time.perf_counter() - started
+    outcome.wall_s += time.perf_counter() - started
     return outcome
 
 
-def _say(
-    results: Sequence[StageResult], sinks: Sequence[Sink], now_s: float, arrived: float | None, outcome: Outcome
-) -> None:
-    for result in results:
+def finish(bed: Bed, sinks: Sequence[Sink], outcome: Outcome, end_s: float, now_s: float, timed: bool = True) -> None:
+    """No step comes any more: close everything up to the epoch in which stream time `end_s` lies."""
+    started = time.perf_counter()
+    outcome.end_s = end_s
+    said = Said(bed.finish(end_s))
+    outcome.bed_s += time.perf_counter() - started
+    _say(said, sinks, now_s, started if timed else None, outcome)
+    outcome.wall_s += time.perf_counter() - started
+
+
+def _say(said: Said, sinks: Sequence[Sink], now_s: float, arrived: float | None, outcome: Outcome) -> None:
+    outcome.annotations += said.annotations
+    marks = [Notice(ANNOTATION, a.origin, a.onset_s, a.text, seconds=a.duration_s) for a in said.annotations]
+    for notice in (*said.notices, *marks):
+        for sink in sinks:
+            sink.notice(notice)
+    for result in said.results:
         outcome.model_s += result.compute_s
         if result.final:
             outcome.final.append(result)

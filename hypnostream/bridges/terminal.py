@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hypnostream.bridges.run import Sink
 from hypnostream.bridges.summary import Summary
 from hypnostream.engine.results import StageResult
+from hypnostream.stream.source import Notice
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -54,6 +55,9 @@ class _Bar:
         self._done += result.final
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self._done)
+
+    def notice(self, notice: Notice) -> None:
+        """A bar has no words."""
 
     def heartbeat(self, now_s: float) -> None:
         """Nothing to do."""

@@ -17,6 +17,7 @@ from hypnostream.engine.session import Session, SessionState
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Derivation, Montage
 from hypnostream.stream.grid import Grid, GridState
+from hypnostream.stream.irregular import steady
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import (
     SOURCE_CHANGED,
@@ -111,6 +112,11 @@ class Bed:
     def reached_s(self) -> float:
         """Stream time up to which samples have come; a stamp that no one believes does not count."""
         return max((path.conditioner.reached_s for path in self._paths.values()), default=self.session.t0_s)
+
+    @property
+    def reached_by_stream(self) -> dict[str, float]:
+        """Stream time up to which each serving stream's samples have come."""
+        return {name: path.conditioner.reached_s for name, path in self._paths.items()}
 
     @property
     def gaps(self) -> dict[str, int]:
@@ -268,7 +274,7 @@ class Bed:
         places = {spec.name: index for index, spec in enumerate(self._specs)}
         served = [places[d.spec.name] for d in derivations]
         path = StreamPath(info, derivations, served, self.session.t0_s, now_s, self._stall_s, first_second)
-        self.grid.serve(info.stream_id, served)
+        self.grid.serve(info.stream_id, served, steady(info))
         self._paths[info.stream_id] = path
         self._gave_way.pop(info.stream_id, None)
 

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypnostream.stream.channels import Derivation
+from hypnostream.stream.conditioner import conditioner_for
 from hypnostream.stream.conditioning import ConditionerState, StreamConditioner
+from hypnostream.stream.irregular import IrregularConditioner, IrregularState
 from hypnostream.stream.ring import RingBuffer
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import SAMPLES_LOST, SOURCE_RESUMED, SOURCE_STALLED, Chunk, Notice, StreamInfo
 
 RING_S = 120.0  # how much raw signal a ring keeps: more than any chunk, little enough for a ward in memory
+_IRREGULAR_RING = 1024  # samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,16 @@ class StreamCounts:
 
 @dataclass(slots=True)
 class PathState:
-    """All that a path remembers, with what it was made from. `heard_s` is the session's time of its last samples."""
+    """All that a path remembers, with what it was made from. `heard_s` is the session's time of its last samples.
+
+    Of `filtered` and `held` the one is given that the stream's conditioner has.
+    """
 
     info: StreamInfo
     derivations: tuple[Derivation, ...]
     places: tuple[int, ...]
-    conditioner: ConditionerState
+    filtered: ConditionerState | None
+    held: IrregularState | None
     heard_s: float
     stalled: bool = False
     lost_said: int = 0
@@ -57,8 +64,8 @@ class StreamPath:
     ) -> None:
         self.info, self.derivations, self.places = info, tuple(derivations), tuple(places)
         self.stall_s = max(stall_s, 3.0 / info.rate_hz) if info.rate_hz else 10 * stall_s
-        self.conditioner = StreamConditioner(info, derivations, places, t0_s, first_second=first_second)
-        self._ring = RingBuffer(len(info.channels), max(1, round(RING_S * info.rate_hz)))
+        self.conditioner = conditioner_for(info, derivations, places, t0_s, first_second)
+        self._ring = RingBuffer(len(info.channels), round(RING_S * info.rate_hz) or _IRREGULAR_RING)
         self._reader = self._ring.reader()
         self.heard_s = now_s
         self.stalled = False
@@ -122,11 +129,13 @@ class StreamPath:
 
     def snapshot(self) -> PathState:
         """A copy of all that this path remembers. The ring is empty between steps: what came was read."""
+        remembered = self.conditioner.snapshot()
         return PathState(
             self.info,
             self.derivations,
             self.places,
-            self.conditioner.snapshot(),
+            remembered if isinstance(remembered, ConditionerState) else None,
+            remembered if isinstance(remembered, IrregularState) else None,
             self.heard_s,
             self.stalled,
             self._lost_said,
@@ -134,9 +143,14 @@ class StreamPath:
 
     @classmethod
     def restored(cls, state: PathState, t0_s: float, stall_s: float) -> "StreamPath":
-        """The path that a snapshot is of."""
+        """The path that a snapshot is of. Raises ValueError when it does not fit its own stream."""
         path = cls(state.info, state.derivations, state.places, t0_s, state.heard_s, stall_s)
-        path.conditioner.restore(state.conditioner)
+        if isinstance(path.conditioner, IrregularConditioner) and state.held is not None:
+            path.conditioner.restore(state.held)
+        elif isinstance(path.conditioner, StreamConditioner) and state.filtered is not None:
+            path.conditioner.restore(state.filtered)
+        else:
+            raise ValueError(f"a snapshot of stream {state.info.stream_id!r} without its conditioner")
         path.stalled, path._lost_said = state.stalled, state.lost_said
         return path
 

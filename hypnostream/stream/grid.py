@@ -35,11 +35,14 @@ def epoch_count(duration_s: float) -> int:
 
 @dataclass(slots=True)
 class GridStream:
-    """One stream as the grid knows it. `passed` is the first second that it has not passed."""
+    """One stream as the grid knows it. `passed` is the first second that it has not passed; one that is not `steady`
+    is never waited for: no one knows when it will speak.
+    """
 
     channels: tuple[int, ...]
     passed: int = 0
     awaited: bool = True
+    steady: bool = True
     blocks: list[Seconds] = field(default_factory=list)
 
 
@@ -100,10 +103,10 @@ class Grid:
         """The streams that seconds are waiting for."""
         return tuple(name for name, stream in self.state.streams.items() if stream.awaited)
 
-    def serve(self, name: str, channels: Sequence[int]) -> None:
+    def serve(self, name: str, channels: Sequence[int], steady: bool = True) -> None:
         """From now on the stream `name` serves these specs and no others; what it delivered before still counts.
 
-        A stream that comes when seconds were closed already is waited for once it delivers.
+        One that is not `steady` is never waited for; one that comes when seconds were closed already is when it delivers.
         Raises ValueError for a spec that another stream serves.
         """
         state = self.state
@@ -118,7 +121,7 @@ class Grid:
         if len(channels):
             began = before is None and state.next_second > 0
             passed = before.passed if before is not None else state.next_second
-            state.streams[name] = GridStream(tuple(channels), passed, awaited=not began)
+            state.streams[name] = GridStream(tuple(channels), passed, steady and not began, steady)
             self._stream_of |= dict.fromkeys(channels, name)
 
     def snapshot(self) -> GridState:
@@ -145,7 +148,7 @@ class Grid:
             stream.blocks.append(seconds)
         if (end := seconds.start + seconds.count) > stream.passed:
             stream.passed = end
-            stream.awaited |= end >= self.state.next_second - self.lateness_s
+            stream.awaited |= stream.steady and end >= self.state.next_second - self.lateness_s
 
     def due(self, now_s: float) -> int:
         """The second before which `advance(now_s)` will close everything, as things stand."""

@@ -1,0 +1,43 @@
+"""What a session said, from its log: for its report, and for who takes it up."""
+
+from dataclasses import dataclass, field
+
+from hypnostream.bridges.messages import ANNOTATION, EpochMessage, StatusMessage
+from hypnostream.bridges.result_log import ResultLog
+from hypnostream.engine.results import ChannelState, StageResult
+from hypnostream.stream.source import Annotation
+
+
+@dataclass(slots=True)
+class SaidBefore:
+    """Final results and annotations, in order."""
+
+    final: list[StageResult] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
+
+
+def said_before(log: ResultLog) -> SaidBefore:
+    """What is in the log."""
+    said = SaidBefore()
+    for message in log.messages():
+        if isinstance(message, EpochMessage):
+            said.final.append(_result(message))
+        elif isinstance(message, StatusMessage) and message.state == ANNOTATION:
+            onset_s, duration_s = message.time.stream_s, message.seconds or 0.0
+            said.annotations.append(Annotation(onset_s, duration_s, message.detail, message.subject or ""))
+    return said
+
+
+def _result(message: EpochMessage) -> StageResult:
+    """What was said about an epoch; how long it took to compute is not in the message."""
+    p = message.probabilities
+    return StageResult(
+        epoch=message.epoch,
+        t_start_s=message.t_start_s,
+        final=message.status == "final",
+        seconds=message.seconds,
+        stage=message.stage,
+        absent_reason=message.absent_reason,
+        probabilities=(p.w, p.n1, p.n2, p.n3, p.r),
+        channels=tuple(ChannelState(c.name, c.quality, c.ok_fraction, c.imputed) for c in message.channels),
+    )

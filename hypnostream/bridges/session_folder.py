@@ -1,0 +1,144 @@
+"""One session on disk: what it is, what it said, what came in, and where it was when it was last written down.
+
+    session.json      who and when, and the settings that its results depend on
+    results.arrows    what was said (see result_log)
+    checkpoint        all that it remembers (see checkpoint), and
+    journal/          what came in since (see journal), until the session has ended;
+    signals/          what came in, all night, where it is recorded (see recording)
+
+and the report beside them.
+"""
+
+import secrets
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hypnostream import __version__
+from hypnostream.bridges.atomic import write_atomically
+from hypnostream.errors import UserError
+
+SCHEMA: Final = "hypnostream.session"
+Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Word = Annotated[str, Meta(max_length=500)]
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session is. `t0_s` is where its grid begins, in stream time, and `start_utc` the wall time of that; with
+    `stream_clock` the streams say their time themselves, else it is this machine's LSL clock.
+
+    `subject` is a pseudonym, kept here and nowhere else. Given the same steps and these settings, a bed with the bundle
+    of this hash says the same again. `ended_utc` is None until it has ended in good order.
+    """
+
+    schema: Literal["hypnostream.session"] = SCHEMA
+    schema_version: int = 1
+    session_id: Word
+    name: Word
+    model_hash: Word
+    hypnostream_version: Word = __version__
+    t0_s: Finite
+    start_utc: datetime | None
+    speed: Annotated[float, Meta(gt=0)] = 1.0
+    stream_clock: bool = False
+    lateness_s: Annotated[float, Meta(gt=0)]
+    stall_s: Annotated[float, Meta(gt=0)]
+    provisional: bool
+    channels: dict[str, str]
+    subject: Word | None = None
+    ended_utc: datetime | None = None
+
+
+class SessionFolder:
+    """The places of a session's files in `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record_path = path / "session.json"
+        self.results_path = path / "results.arrows"
+        self.checkpoint_path = path / "checkpoint"
+        self.journal_path = path / "journal"
+        self.signals_path = path / "signals"
+
+    def write(self, record: SessionRecord) -> None:
+        """Write down what the session is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.record_path, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+    def read(self) -> SessionRecord:
+        """What the session is. Raises UserError when the folder holds none."""
+        try:
+            if self.record_path.stat().st_size > 1 << 20:
+                raise ValueError("too large")
+            return msgspec.json.decode(self.record_path.read_bytes(), type=SessionRecord)
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{self.path} is not the folder of a session: {error}") from error
+
+    def unfinished(self) -> SessionRecord | None:
+        """What the session is, when it was cut off and can be taken up again."""
+        try:
+            record = self.read()
+        except UserError:
+            return None
+        return record if record.ended_utc is None and self.checkpoint_path.is_file() else None
+
+    def last_written_utc_s(self) -> float:
+        """When something was last written down of the session."""
+        files = [self.checkpoint_path, *self.journal_path.glob("*.steps")]
+        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+    def clear(self) -> None:
+        """Make room for a new session: what an earlier one said, and what it took in, stays under that one's name."""
+        try:
+            name = self.read().session_id
+        except UserError:
+            name = secrets.token_hex(4)
+        safe = "".join(character for character in name if character.isalnum())[:40]
+        for path in (self.results_path, self.journal_path, self.signals_path):
+            if path.exists():
+                path.replace(path.with_name(f"{path.stem}-{safe}{path.suffix}"))
+        self.record_path.unlink(missing_ok=True)
+        self.checkpoint_path.unlink(missing_ok=True)
+
+    def forget_progress(self) -> None:
+        """The session has ended: nothing is to be taken up."""
+        self.checkpoint_path.unlink(missing_ok=True)
+        if self.journal_path.is_dir():
+            for file in self.journal_path.glob("*.steps"):
+                file.unlink(missing_ok=True)
+            if not any(self.journal_path.iterdir()):
+                self.journal_path.rmdir()
+
+
+def folder_of(out: Path | None, parent: Path, name: str, model_hash: str, resume_within_s: float) -> SessionFolder:
+    """The folder to work in: that of the newest session that can be taken up, or a new one.
+
+    `out` names it, else it is one in `parent` after the bed's name and the hour. Only a session of the same bed
+    and bundle that was cut off less than `resume_within_s` ago is taken up.
+    """
+    if out is not None:
+        candidates = [SessionFolder(out)]
+    else:
+        found = sorted(parent.glob(f"{slug(name)}-*/session.json")) if parent.is_dir() else []
+        candidates = [SessionFolder(path.parent) for path in found]
+    for folder in sorted(candidates, key=SessionFolder.last_written_utc_s, reverse=True):
+        record = folder.unfinished()
+        recent = time.time() - folder.last_written_utc_s() <= resume_within_s
+        if record is not None and recent and (record.name, record.model_hash) == (name, model_hash):
+            return folder
+    if out is not None:
+        return SessionFolder(out)
+    stem = f"{slug(name)}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    path, number = parent / stem, 2
+    while path.exists():
+        path, number = parent / f"{stem}-{number}", number + 1
+    return SessionFolder(path)
+
+
+def slug(name: str) -> str:
+    """A bed's name as part of a folder's."""
+    return "".join(character if character.isalnum() else "-" for character in name)[:60].strip("-") or "bed"
