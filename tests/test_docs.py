@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,15 @@ import msgspec
 import numpy as np
 import pytest
 
+from hypnostream.bridges.curve import Gate
+from hypnostream.bridges.key_files import allow, new_keys
 from hypnostream.bridges.lsl_config import private_lsl_config
 from hypnostream.bridges.lsl_outlet import stream_simulated_night
 from hypnostream.bridges.messages import HEARTBEAT_TOPIC, SESSION_ENDED, decode
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.config import load_config
 from hypnostream.engine.results import ChannelState, StageResult
+from hypnostream.errors import UserError
 from hypnostream.stream.simulator import NightSettings
 from hypnostream.stream.stages import STAGES
 from tests.documentation import ROOT, Block, Command, blocks, commands
@@ -142,9 +145,29 @@ def publish(publisher: Publisher) -> None:
     publisher.status(SESSION_ENDED, 91.0)
 
 
+def lay_out_keys(desk: Desk, shown: str) -> Path:
+    """The keys that a command of docs/security.md finds, whichever of its commands were run before."""
+    keys = desk.folder / "keys"
+    for name in ("server", "dashboard"):
+        with suppress(UserError):  # they are there
+            new_keys(keys, name)
+    (desk.folder / "dashboard.public").write_bytes((keys / "dashboard.public").read_bytes())
+    for path in (keys / "allowed").iterdir():
+        path.unlink()
+    allow(keys, desk.folder / "dashboard.public")
+    if shown.startswith("hypnostream keys new"):
+        for path in keys.glob(f"{shown.split()[3]}.*"):
+            path.unlink()
+    return keys
+
+
 @pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    with Publisher("tcp://127.0.0.1:*", model_hash="0" * 64, backend="none") as publisher:
+def publisher(request: pytest.FixtureRequest, desk: Desk) -> Iterator[Publisher]:
+    """What is listened to; it asks for keys where what is shown has some."""
+    shown = next(iter(request.node.callspec.params.values())).text
+    keys = lay_out_keys(desk, shown)
+    gate = Gate(keys) if "--keys" in shown or "client_keys" in shown else None
+    with Publisher("tcp://127.0.0.1:*", model_hash="0" * 64, backend="none", curve=gate) as publisher:
         yield publisher
 
 
