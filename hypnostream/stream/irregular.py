@@ -25,7 +25,7 @@ from hypnostream.stream.channels import MISSING, OK, Derivation
 from hypnostream.stream.quality import BAD, QualityJudge, QualitySettings
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import Chunk, StreamInfo
-from hypnostream.stream.timeline import TimelineSettings, TimelineState
+from hypnostream.stream.timeline import TimelineSettings
 
 # Streams below this rate are held like irregular ones: the filters and the resampler need at least a sample a second.
 SLOWEST_STEADY_HZ: Final = 1.0
@@ -63,7 +63,8 @@ class IrregularState:
     """Arrays and numbers only. `held` (channels,) are the last values, NaN where there is none, said at `last_s`.
 
     `points` are, by channel, the grid's values from `next_second` on that no later sample can change. `leapt_s` is a
-    stamp too far ahead to be believed yet. `dropped` counts all that was, `duplicated` and `out_of_order` are of these.
+    stamp too far ahead to be believed yet. `received` counts all samples, `dropped` those not taken, of which are
+    `duplicated` and `out_of_order`; `lost` stays 0, as no one can know.
     """
 
     held: NDArray[np.float32]
@@ -72,6 +73,7 @@ class IrregularState:
     last_s: float = -math.inf
     leapt_s: float = math.nan
     received: int = 0
+    lost: int = 0
     dropped: int = 0
     duplicated: int = 0
     out_of_order: int = 0
@@ -133,18 +135,9 @@ class IrregularConditioner:
         return self._state.dropped
 
     @property
-    def timeline(self) -> TimelineState:
-        """The counts of samples, as a stream with a rate has them. What was lost no one can know here."""
-        state = self._state
-        return TimelineState(
-            origin_s=self.t0_s,
-            started=state.last_s > -math.inf,
-            received=state.received,
-            dropped=state.dropped,
-            duplicated=state.duplicated,
-            out_of_order=state.out_of_order,
-            segments=state.gaps + 1,
-        )
+    def timeline(self) -> IrregularState:
+        """The counts of samples, under the names that a stream with a rate has for them."""
+        return self._state
 
     @property
     def gaps(self) -> int:

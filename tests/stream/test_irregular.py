@@ -89,6 +89,8 @@ def test_time_that_goes_backward_repeats_itself_or_is_none_is_dropped_and_counte
     blocks = one.push(_said((0.0, 97.0), (2.0, 95.0), (1.0, 80.0), (2.0, 81.0), (math.nan, 82.0), (3.0, 94.0)))
     assert _values(blocks + one.flush(4)) == {0: 97.0, 1: 97.0, 2: 95.0, 3: 94.0}
     assert one.dropped_samples == 3
+    counts = one.timeline
+    assert (counts.received, counts.dropped, counts.duplicated, counts.out_of_order, counts.lost) == (6, 3, 1, 1, 0)
 
 
 def test_a_leap_is_believed_when_the_next_sample_agrees() -> None:
