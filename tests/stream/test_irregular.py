@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hypnostream.engine.written_state import read_state, write_state
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import LEAD_OFF, MISSING, OK, ChannelSpec, Derivation, Term
-from hypnostream.stream.conditioner import conditioner_for
+from hypnostream.stream.conditioner import Conditioner, conditioner_for
 from hypnostream.stream.conditioning import StreamConditioner
+from hypnostream.stream.grid import Grid
 from hypnostream.stream.irregular import HOLD_S, IrregularConditioner, IrregularState
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import ChannelInfo, Chunk, StreamInfo
@@ -223,3 +225,50 @@ def test_a_stream_that_nothing_wants_takes_its_samples_quietly() -> None:
     one = conditioner_for(StreamInfo("stream", 0.0, (ChannelInfo("x"),)), [], [], 0.0)
     assert one.push(_said((0.0, 1.0), (5.0, 2.0))) == []
     assert one.flush(10) == []
+
+
+def test_beside_an_eeg_nobody_waits_for_it_and_what_came_in_time_is_there() -> None:
+    """EEG in chunks of 0.1 s; an oximeter whose values come 0.4 s after their time, each 3 s, and once 2.4 s after."""
+
+    def of(name: str, rate_hz: float, wanted: ChannelSpec, place: int) -> Conditioner:
+        info = StreamInfo(name, rate_hz, (ChannelInfo("x"),))
+        return conditioner_for(info, [Derivation(wanted, name, (Term(0, 1.0),), "", "")], [place], 0.0)
+
+    specs = (spec("eeg"), SPO2)
+    eeg, oximeter = of("head", 100.0, specs[0], 0), of("finger", 0.0, specs[1], 1)
+    grid = Grid(specs, 0.0, {"head": (0,)})
+    grid.serve("finger", (1,), steady=False)
+    arrivals = {34: (3.0, 97.0), 64: (6.0, 96.0), 114: (9.0, 95.0), 124: (12.0, 94.0)}
+    closed: dict[int, float] = {}  # second -> when
+    blocks: list[Seconds] = []
+    for tick in range(1, 301):
+        stamps = np.arange(10 * (tick - 1), 10 * tick) / 100
+        delivered = eeg.push(Chunk("head", np.ones((10, 1), np.float32), stamps))
+        if tick in arrivals:
+            stamp, value = arrivals[tick]
+            delivered += oximeter.push(Chunk("finger", np.array([[value]], np.float32), np.array([stamp])))
+        for block in delivered:
+            grid.push(block)
+        due = grid.due(tick / 10)
+        for block in [*eeg.flush(due, incomplete=False), *oximeter.flush(due, incomplete=False)]:
+            grid.push(block)
+        for block in grid.advance(tick / 10):
+            blocks.append(block)
+            closed |= dict.fromkeys(range(block.start, block.start + block.count), tick / 10)
+    assert closed == {second: second + 1 for second in range(30)}
+    spo2 = np.concatenate([block.samples[1][:, 0] for block in blocks])
+    there = np.concatenate([block.quality[1] for block in blocks]) == OK
+    assert spo2[there].tolist() == [97.0] * 3 + [96.0] * 5 + [95.0] + [94.0] * 11
+    assert np.flatnonzero(there).tolist() == list(range(3, 23))
+
+
+def test_its_state_can_be_written_and_read() -> None:
+    specs = (SPO2, spec("hr", "hr", 4, "bpm"))
+    one, other = _irregular(specs), _irregular(specs)
+    one.push(chunk(np.array([[97, np.nan], [96, 61]]), np.array([0.0, 1.3])))
+    other.restore(read_state(write_state(one.snapshot()), IrregularState))
+    expected, got = joined(one.flush(20)), joined(other.flush(20))
+    assert expected[0] == got[0]
+    np.testing.assert_array_equal(expected[2], got[2])
+    for a, b in zip(expected[1], got[1], strict=True):
+        np.testing.assert_array_equal(a, b)
