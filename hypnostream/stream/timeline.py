@@ -1,8 +1,17 @@
 """Which samples of a stream belong together in time: segments without gaps, free of jitter, duplicates and drift.
 
-Within a segment sample j is at origin + j / rate. A stamp may be off by the tolerance, which is a sender's jitter;
-further ahead is a gap and opens a new segment, further behind is time going backward and is dropped. Every decision
-depends on the samples' order alone, never on how they were cut into chunks.
+Within a segment sample j is at origin + j / rate; the origin follows the stamps (`stamp_line`). Stamps ahead of that
+are a gap, which opens a segment; stamps behind are time going backward, and dropped: time on the grid only rises. What
+is ahead enough depends on what the sender was seen to do.
+
+- *Clean* stamps (errors under a fifth of a sample): a step of a whole number of samples is a loss, be it one. A step
+  that is no whole number is a hiccup of the sender, as nothing is lost in fractions.
+- *Jittered* stamps: errors beyond twice the largest of late are a gap (`loss` says of how many samples). A loss below
+  that is counted, without a segment, when it moves the mean of a second by five standard errors. What is smaller still
+  passes for drift: under ±20 ms of packet jitter up to about five samples at 256 Hz.
+
+A sender's clock that was set back has all its samples dropped until they pass the end of what was taken; there a new
+segment begins. Every decision depends on the samples' order alone, never on how they were cut into chunks.
 """
 
 import math
@@ -11,20 +20,30 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.stream import loss, stamp_line
+from hypnostream.stream.loss import LossState
+from hypnostream.stream.stamp_line import EXACT_S, LineState
+
+# Gaps that are remembered, to tell late samples from repeated ones.
+_HOLES = 64
+# A jitter is judged from so many packets; before, all that may be jitter is taken for it.
+_KNOWN_PACKETS = 32
+# A clean step is within this part of a sample of a whole number, or within the sender's own scatter.
+_WHOLE = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class TimelineSettings:
     """What is jitter, what is drift and what is a gap.
 
-    The tolerance is max(`jitter_s`, half a sample): senders stamp packets some ms late, but one lost sample of a
-    slow stream must be seen. Losses below it shift samples by less than the tolerance. Each `drift_block_s` the
-    origin moves by the mean error of its stamps, which follows clocks that are up to about 2000 ppm apart.
+    No stamp errs by more than twice `jitter_s` (or half a sample of a slow stream): what is further off is no jitter.
+    After a gap the loss is settled within `settle_s`, and a jittered clock's rate is learnt only after half of it.
     A leap of more than `leap_s` is believed once a second's worth of samples agree: it is most often one bad stamp.
     One of more than `longest_gap_s` never is.
     """
 
     jitter_s: float = 0.03
-    drift_block_s: float = 10.0
+    settle_s: float = 10.0
     leap_s: float = 3600.0
     longest_gap_s: float = 7 * 86400.0
 
@@ -40,99 +59,253 @@ class Run:
 
 @dataclass(slots=True)
 class TimelineState:
-    """Arrays and numbers only. `errors_s` are stamp minus expected time in the current drift block."""
+    """Arrays and numbers only.
 
-    origin_s: float
+    Counters, in samples: `received` are all that came, `dropped` those not taken; among them `duplicated` and
+    `out_of_order`, which belong into a gap that is over. `jumps` counts leaps of more than `leap_s` and clocks that
+    were set back. `holes_s` are the latest gaps, (n, 2): from when to when.
+    """
+
+    line: LineState
+    loss: LossState = field(default_factory=LossState)
     count: int = 0
     started: bool = False
-    leaping: int = 0
-    dropped: int = 0
     received: int = 0
-    lost: int = 0
+    dropped: int = 0
     duplicated: int = 0
     out_of_order: int = 0
     segments: int = 0
+    jumps: int = 0
+    # Samples in a row that were not taken for being behind; and that leapt ahead, the last of them to `leapt_s`.
+    stale: int = 0
+    leaping: int = 0
+    leapt_s: float = math.nan
+    # The current block: stamp minus expected time, and whether a step in it was no whole number of samples.
     errors_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    ragged: bool = False
     recent_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    holes_s: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
 
+    @property
+    def origin_s(self) -> float:
+        """Where sample 0 of the segment is, as of its latest samples."""
+        return self.line.origin_s
 
-# Stamps of files are exact; errors below this are rounding, and correcting them would only cost time.
-_EXACT_S = 1e-5
+    @property
+    def lost(self) -> int:
+        """Samples that are missing within gaps; corrected by a few while a jittered sender's latest gap settles."""
+        return self.loss.lost
+
+    @property
+    def last_gap_s(self) -> float:
+        """How long the latest gap was; 0.0 before the first."""
+        return float(self.holes_s[-1, 1] - self.holes_s[-1, 0]) if len(self.holes_s) else 0.0
 
 
 class Timeline:
-    """Sorts the stamps of one stream into runs. `state.dropped` counts samples that had to be dropped."""
+    """Sorts the stamps of one stream into runs; all it remembers, and its counters, are in `state`.
+
+    `tolerance_s` is the most by which an origin is set right at once.
+    """
 
     def __init__(self, rate_hz: float, t0_s: float, settings: TimelineSettings | None = None) -> None:
         self.settings = settings or TimelineSettings()
         self.rate_hz = rate_hz
-        self.tolerance_s = max(self.settings.jitter_s, 0.5 / rate_hz)
-        self._block = max(1, round(self.settings.drift_block_s * rate_hz))
-        self._remembered = math.ceil(self.tolerance_s * rate_hz) + 1
-        self.state = TimelineState(origin_s=t0_s)
+        self.tolerance_s = max(2 * self.settings.jitter_s, 0.5 / rate_hz)
+        self._shortest = max(1, round(rate_hz / stamp_line.BLOCKS_PER_S))
+        self._remembered = math.ceil(self.tolerance_s * rate_hz) + 2
+        self.state = TimelineState(LineState(t0_s))
 
     def accept(self, timestamps: NDArray[np.float64]) -> list[Run]:
         """Sort `timestamps` (n,) of the next samples into runs, oldest first; what is in no run is dropped."""
         state = self.state
-        fresh = self._fresh(timestamps)
-        stamps = timestamps if fresh is None else timestamps[fresh]
+        finite = np.isfinite(timestamps)
+        kept = None if finite.all() else np.flatnonzero(finite)
+        stamps = timestamps if kept is None else timestamps[kept]
+        state.received += len(timestamps)
         state.dropped += len(timestamps) - len(stamps)
         spans: list[tuple[int, int, float, bool]] = []
         i = 0
         while i < len(stamps):
-            n = min(len(stamps) - i, self._block - len(state.errors_s)) if state.started else 0
-            errors = stamps[i : i + n] - (state.origin_s + np.arange(state.count, state.count + n) / self.rate_hz)
-            off = np.abs(errors) > self.tolerance_s
-            good = int(off.argmax()) if off.any() else n
+            if not state.started or state.stale >= self.rate_hz:
+                i += self._begin_anew(stamps[i:])
+                continue
+            good, off = self._judge(stamps[i:])
             if good:
-                opens = state.count == 0
-                if spans and not opens and spans[-1][1:3] == (i, state.origin_s):
+                origin_s, opens = state.origin_s, state.count == 0
+                if spans and not opens and spans[-1][1:3] == (i, origin_s):
                     spans[-1] = (spans[-1][0], i + good, *spans[-1][2:])
                 else:
-                    spans.append((i, i + good, state.origin_s, opens))
-                self._take(stamps[i : i + good], errors[:good])
+                    spans.append((i, i + good, origin_s, opens))
+                self._take(stamps[i : i + good])
                 i += good
-            elif (late_s := stamps[i] - self._expected_s()) < 0 and state.started:
-                behind = stamps[i:] < self._expected_s() - self.tolerance_s
-                skipped = len(behind) if behind.all() else int(behind.argmin())
-                state.dropped += skipped
-                i += skipped
-            elif late_s > self.settings.longest_gap_s or (
-                late_s > self.settings.leap_s and state.leaping + 1 < self.rate_hz
-            ):
-                state.leaping += 1
-                state.dropped += 1
-                i += 1
+            elif off > 0:
+                i += self._gap(stamps[i:])
             else:
-                state.origin_s = float(stamps[i])
-                state.started, state.count, state.errors_s = True, 0, np.zeros(0)
-                state.segments += 1
-        kept = None if fresh is None else np.flatnonzero(fresh)
+                i += self._drop(stamps[i:], -self.tolerance_s)
         return [Run(slice(a, b) if kept is None else kept[a:b], origin, opens) for a, b, origin, opens in spans]
 
+    @property
     def _expected_s(self) -> float:
         return self.state.origin_s + self.state.count / self.rate_hz
 
-    def _take(self, stamps: NDArray[np.float64], errors: NDArray[np.float64]) -> None:
-        state = self.state
-        state.count += len(stamps)
-        state.leaping = 0
-        state.recent_s = np.concatenate((state.recent_s, stamps[-self._remembered :]))[-self._remembered :]
-        state.errors_s = np.concatenate((state.errors_s, errors))
-        if len(state.errors_s) == self._block:
-            if np.abs(state.errors_s).max() > _EXACT_S:
-                state.origin_s += float(state.errors_s.mean())
-            state.errors_s = np.zeros(0)
+    @property
+    def _slack(self) -> float:
+        """How far from a whole number of samples the steps of this sender's stamps are when nothing is lost."""
+        return max(_WHOLE, 2.5 * self.state.line.jitter_s * self.rate_hz)
 
-    def _fresh(self, timestamps: NDArray[np.float64]) -> NDArray[np.bool_] | None:
-        """Which stamps are finite and were not seen just before; None when all are (they rise, as they should)."""
-        known = self.state.recent_s
-        finite = np.isfinite(timestamps)
-        stamps = np.concatenate((known[-1:], timestamps))
-        if finite.all() and (stamps[1:] > stamps[:-1]).all():
-            return None
-        stamps = np.concatenate((known, timestamps))
-        first = np.zeros(len(stamps), bool)
-        first[np.unique(stamps, return_index=True)[1]] = True
-        fresh: NDArray[np.bool_] = first[len(known) :] & finite
-        return fresh
+    def _errors(self, stamps: NDArray[np.float64]) -> NDArray[np.float64]:
+        count = self.state.count
+        return stamps - (self.state.origin_s + np.arange(count, count + len(stamps)) / self.rate_hz)
+
+    def _judge(self, stamps: NDArray[np.float64]) -> tuple[int, int]:
+        """How many of `stamps` go on in the segment, of one block at most; 1 if the next is ahead, -1 if behind."""
+        state = self.state
+        if state.line.blocks == 0 and not state.ragged:
+            # Exact so far: nothing to learn, so a block need not end.
+            exact = np.abs(self._errors(stamps)) <= EXACT_S
+            if good := len(exact) if exact.all() else int(exact.argmin()):
+                return good, 0
+        stamps = stamps[: stamp_line.block_of(state.count, self._shortest)[1] - state.count]
+        errors = self._errors(stamps)
+        before = stamps[0] - 1 / self.rate_hz if state.count == 0 else state.recent_s[-1]
+        steps = (stamps - np.concatenate(([before], stamps[:-1]))) * self.rate_hz - 1
+        slack, limit = self._slack, self.tolerance_s
+        off = np.zeros(len(stamps), np.int8)
+        if slack >= 0.5:
+            if state.line.packets >= _KNOWN_PACKETS:
+                unsure_s = 3 * math.sqrt(state.line.offset_variance)
+                limit = min(max(2 * state.line.jitter_s + unsure_s, 0.5 / self.rate_hz), limit)
+        else:
+            whole = np.rint(steps)
+            ragged = (np.abs(steps - whole) > slack) | (whole < 0)
+            since = 0 if state.ragged else int(ragged.argmax()) if ragged.any() else len(steps)
+            off[:since][whole[:since] >= 1] = 1
+            ragged[:since] = False
+        off[errors > limit] = 1
+        off[errors < -self.tolerance_s] = -1
+        if steps.min() <= -1 or (state.count and stamps.min() <= state.recent_s.max()):
+            off[self._repeated(stamps)] = -1
+        good = int((off != 0).argmax()) if off.any() else len(off)
+        if slack < 0.5 and good:
+            state.ragged |= bool(ragged[:good].any())
+        return good, int(off[good]) if good < len(off) else 0
+
+    def _repeated(self, stamps: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of `stamps` are those of samples that came just before."""
+        known = np.concatenate((self.state.recent_s, stamps))
+        first = np.zeros(len(known), bool)
+        first[np.unique(known, return_index=True)[1]] = True
+        return ~first[len(known) - len(stamps) :]
+
+    def _take(self, stamps: NDArray[np.float64]) -> None:
+        """The segment's next samples, which do not go beyond the block unless they are exact."""
+        state = self.state
+        errors = np.concatenate((state.errors_s, self._errors(stamps)))
+        state.count += len(stamps)
+        state.stale = state.leaping = 0
+        state.recent_s = np.concatenate((state.recent_s, stamps[-self._remembered :]))[-self._remembered :]
+        start = stamp_line.block_of(state.count, self._shortest)[0]
+        state.errors_s = errors[len(errors) - (state.count - start) :]
+        ended = errors[: len(errors) - len(state.errors_s)]
+        if len(ended) and (state.line.blocks or np.abs(ended).max() > EXACT_S):
+            self._end_block(ended)
+
+    def _end_block(self, errors: NDArray[np.float64]) -> None:
+        state, line = self.state, self.state.line
+        start, end = stamp_line.block_of(state.count, self._shortest)
+        clean = self._slack < 0.5
+        age_s = state.count / self.rate_hz
+        before_s, drifted_s = line.origin_s, line.drifted_s
+        stepped = stamp_line.update(
+            line,
+            errors,
+            self.rate_hz,
+            (len(errors) + end - start) / 2 / self.rate_hz,
+            clean or age_s >= self.settings.settle_s / 2,
+        )
+        state.ragged = False
+        if stepped and state.loss.settled and not clean:
+            loss.begin(state.loss, before_s - drifted_s, state.count)
+        if not state.loss.settled:
+            self._count_loss(state.count - state.loss.begins >= self.settings.settle_s * self.rate_hz)
+
+    def _count_loss(self, settled: bool) -> None:
+        state, line_s = self.state, self.state.origin_s - self.state.line.drifted_s
+        jittered = self._slack >= 0.5
+        if jittered:
+            loss.count(state.loss, line_s, self.rate_hz)
+        if settled:
+            loss.settle(state.loss, line_s, self.rate_hz, self.tolerance_s if jittered else 0.0)
+
+    def _gap(self, stamps: NDArray[np.float64]) -> int:
+        """`stamps[0]` is ahead: how many to drop for not believing it, or 0 when a segment begins with it."""
+        state = self.state
+        late_s = stamps - self._expected_s
+        if late_s[0] > self.settings.longest_gap_s:
+            return self._count_dropped(late_s <= self.settings.longest_gap_s)
+        if late_s[0] > self.settings.leap_s:
+            agrees = 0 < stamps[0] - state.leapt_s < 1 + 2 / self.rate_hz
+            state.leaping = state.leaping + 1 if agrees else 1
+            state.leapt_s = float(stamps[0])
+            if state.leaping < self.rate_hz:
+                state.dropped += 1
+                return 1
+            state.jumps += 1
+        self._open(float(stamps[0]))
+        return 0
+
+    def _open(self, stamp_s: float) -> None:
+        state, line = self.state, self.state.line
+        if len(state.errors_s) and (line.blocks or np.abs(state.errors_s).max() > EXACT_S):
+            stamp_line.update(line, state.errors_s, self.rate_hz, 0.0, False)
+        if not state.loss.settled:
+            self._count_loss(settled=True)
+        ended_s = self._expected_s
+        ended_s += line.rate_error * (stamp_s - ended_s)
+        first = not state.started
+        uncertainty_s = self.settings.jitter_s if first else 0.5 / self.rate_hz
+        stamp_line.begin(line, stamp_s, uncertainty_s)
+        state.started, state.count, state.errors_s, state.ragged = True, 0, np.zeros(0), False
+        state.stale = state.leaping = 0
+        state.segments += 1
+        if not first:
+            loss.begin(state.loss, ended_s, 0)
+            loss.count(state.loss, stamp_s, self.rate_hz)
+            state.holes_s = np.concatenate((state.holes_s, [[ended_s, stamp_s]]))[-_HOLES:]
+
+    def _begin_anew(self, stamps: NDArray[np.float64]) -> int:
+        """The first samples of all, or those after a second's worth of samples that were behind: how many to drop."""
+        if not self.state.started:
+            late_s = stamps[0] - self._expected_s
+            if late_s > self.settings.leap_s:
+                return self._gap(stamps)
+            self._open(float(stamps[0]))
+            return 0
+        error_s = stamps[0] - self._expected_s
+        if error_s < -0.5 / self.rate_hz:
+            return self._drop(stamps, -0.5 / self.rate_hz)
+        if abs(error_s) <= EXACT_S:
+            self.state.stale = 0
+            return 0
+        return self._gap(stamps)
+
+    def _drop(self, stamps: NDArray[np.float64], behind_s: float) -> int:
+        """Drop the stamps that were there already or are behind by more than `-behind_s`; at least the first."""
+        state = self.state
+        passes = stamps >= self._expected_s + behind_s
+        if len(state.recent_s):
+            passes &= ~np.isin(stamps, state.recent_s)
+        passes[0] = False
+        n = self._count_dropped(passes)
+        late = ((stamps[:n, None] >= state.holes_s[:, 0]) & (stamps[:n, None] < state.holes_s[:, 1])).any(axis=1)
+        state.out_of_order += int(late.sum())
+        state.duplicated += n - int(late.sum())
+        state.jumps += state.stale < self.rate_hz <= state.stale + n
+        state.stale += n
+        return n
+
+    def _count_dropped(self, passes: NDArray[np.bool_]) -> int:
+        n = int(passes.argmax()) if passes.any() else len(passes)
+        self.state.dropped += n
+        return n

@@ -1,0 +1,114 @@
+"""Where a stream's samples lie in time: a line through its stamps, fitted as they come.
+
+Sample j of a segment is at `origin_s` + j / rate. A sender's stamps scatter around that line by its jitter, and its
+clock runs fast or slow, so that the origin creeps by `rate_error` seconds a second. Both are the state of a Kalman
+filter (Kalman 1960) that is updated with the mean error of a block of stamps. Stamps of one packet err together, so
+what counts as one observation is a packet: a stretch in which the stamps lie 1 / rate apart.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Errors below this are rounding: stamps of files are exact, and correcting those would only cost time.
+EXACT_S = 1e-5
+# The first blocks of a segment are an eighth of a second and grow to a second.
+BLOCKS_PER_S = 8
+# Believed of a clock that nothing is known of yet, and of any: a quartz is within 100 ppm.
+_USUAL_RATE_ERROR = 200e-6
+_LARGEST_RATE_ERROR = 1e-3
+# What a clock wanders: offset in s per root second, rate in 1 per root second.
+_OFFSET_WANDER = 5e-5
+_RATE_WANDER = 2e-7
+# The scatter is a mean over about so many blocks; the largest jitter fades by `_JITTER_FADES` a block.
+_SCATTER_BLOCKS = 60
+_JITTER_FADES = 0.995
+# A block whose mean is off by so many standard errors, and 3/4 of a sample, is a step and no noise.
+_STEP_SIGMAS = 5.0
+
+
+@dataclass(slots=True)
+class LineState:
+    """Numbers only. `jitter_s` is the largest error of a single stamp of late, `scatter_s2` their variance.
+
+    `drifted_s` is how far the rate error moved the origin since the segment's start. `packets` were told apart so far.
+    """
+
+    origin_s: float
+    rate_error: float = 0.0
+    jitter_s: float = 0.0
+    scatter_s2: float = 0.0
+    blocks: int = 0
+    packets: int = 0
+    drifted_s: float = 0.0
+    offset_variance: float = 0.0
+    covariance: float = 0.0
+    rate_variance: float = _USUAL_RATE_ERROR**2
+
+
+def block_of(count: int, shortest: int) -> tuple[int, int]:
+    """The block in which the segment's sample `count` is: as long as what came before it, a second at most."""
+    longest = BLOCKS_PER_S * shortest
+    if count < shortest:
+        return 0, shortest
+    if count < longest:
+        start = shortest * 2 ** ((count // shortest).bit_length() - 1)
+        return start, 2 * start
+    return count - count % longest, count - count % longest + longest
+
+
+def begin(line: LineState, origin_s: float, uncertainty_s: float) -> None:
+    """A segment begins with a stamp at `origin_s` that may be off by `uncertainty_s`; the clock is as before."""
+    line.origin_s, line.drifted_s = origin_s, 0.0
+    line.offset_variance, line.covariance = max(line.jitter_s, uncertainty_s) ** 2, 0.0
+
+
+def update(
+    line: LineState, errors_s: NDArray[np.float64], rate_hz: float, until_next_s: float, learn_rate: bool
+) -> bool:
+    """Move the line by a block's `errors_s` (n,), and on to the middle of the next block, `until_next_s` later.
+
+    True when the block lies so far off that it is no noise: the line then follows the next blocks at once.
+    """
+    if float(np.abs(errors_s).max()) <= EXACT_S:
+        line.jitter_s *= _JITTER_FADES
+        _predict(line, until_next_s)
+        return False
+    mean = float(errors_s.mean())
+    packets = 1 + int(np.count_nonzero(np.abs(np.diff(errors_s)) > EXACT_S))
+    scatter = float(errors_s.var()) + max(0.0, mean * mean - line.offset_variance)
+    line.blocks = min(line.blocks + 1, _SCATTER_BLOCKS)
+    line.scatter_s2 += (scatter - line.scatter_s2) / line.blocks
+    line.packets += packets - 1
+    noise = max(line.scatter_s2, EXACT_S**2) / packets
+    total = line.offset_variance + noise
+    stepped = abs(mean) > max(_STEP_SIGMAS * math.sqrt(total), 0.75 / rate_hz)
+    if stepped:
+        line.offset_variance += mean * mean
+        total += mean * mean
+    of_offset = line.offset_variance / total
+    if learn_rate and not stepped:
+        of_rate = line.covariance / total
+        line.rate_error += of_rate * mean
+        line.rate_error = min(max(line.rate_error, -_LARGEST_RATE_ERROR), _LARGEST_RATE_ERROR)
+        line.rate_variance -= of_rate * line.covariance
+    line.offset_variance *= 1 - of_offset
+    line.covariance *= 1 - of_offset
+    line.origin_s += of_offset * mean
+    peak = float(np.abs(errors_s - of_offset * mean).max())
+    line.jitter_s = max(peak, line.jitter_s * _JITTER_FADES)
+    _predict(line, until_next_s)
+    return stepped
+
+
+def _predict(line: LineState, seconds: float) -> None:
+    if line.rate_error == 0.0 and line.blocks == 0:
+        return
+    moved = line.rate_error * seconds
+    line.origin_s += moved
+    line.drifted_s += moved
+    line.offset_variance += seconds * (2 * line.covariance + seconds * line.rate_variance + _OFFSET_WANDER**2)
+    line.covariance += seconds * line.rate_variance
+    line.rate_variance = min(line.rate_variance + seconds * _RATE_WANDER**2, _USUAL_RATE_ERROR**2)
