@@ -8,7 +8,9 @@ An EDF+ file could not hold them: it has one clock, whole records, and 16 bits a
 """
 
 import json
+from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +128,7 @@ class _Writer:
         others: list[_Other] = []
         for arrival in step.arrivals:
             if isinstance(arrival, Chunk):
-                if arrival.stream_id in self._streams:
+                if arrival.stream_id in self._streams and len(arrival.timestamps):
                     self._streams[arrival.stream_id].add(self._number, len(names), arrival)
                     names.append(arrival.stream_id)
             elif isinstance(arrival, StreamInfo):
@@ -233,28 +235,35 @@ class _StreamReader:
         if len(self._file.schema_arrow.names) != 3 + len(self.info.channels):
             raise ValueError(f"{path.name} has not the columns of its channels")
         self._batches = self._file.iter_batches(_ROWS)
-        self._samples = np.zeros((0, len(self.info.channels)), np.float32)
         self._stamps = np.zeros(0)
         self._places = np.zeros((0, 2), np.int32)
+        self._samples = np.zeros((0, len(self.info.channels)), np.float32)
+        self._cuts: deque[tuple[int, int]] = deque()  # where the chunks at hand begin and end
 
     def chunk(self, step: int) -> Chunk:
         """The next chunk, which must be of `step`."""
-        while not len(self._stamps) or (self._places == self._places[0]).all():
-            batch = next(self._batches, None)  # what is at hand may go on in the next row group
-            if batch is None:
-                break
-            columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
-            self._stamps = np.concatenate((self._stamps, columns[0]))
-            self._places = np.concatenate((self._places, np.column_stack(columns[1:3])))
-            samples = np.column_stack(columns[3:]).astype(np.float32, copy=False)
-            self._samples = np.concatenate((self._samples, samples))
-        if not len(self._stamps) or self._places[0, 0] != step:
+        while len(self._cuts) < 2 and self._read():  # the last one at hand may go on in the next row group
+            pass
+        if not self._cuts or self._places[self._cuts[0][0], 0] != step:
             raise ValueError(f"stream {self.info.stream_id!r} lacks the samples of step {step}")
-        other = (self._places != self._places[0]).any(axis=1)
-        n = int(other.argmax()) if other.any() else len(other)
-        chunk = Chunk(self.info.stream_id, self._samples[:n], self._stamps[:n])
-        self._stamps, self._places, self._samples = self._stamps[n:], self._places[n:], self._samples[n:]
-        return chunk
+        part = slice(*self._cuts.popleft())
+        return Chunk(self.info.stream_id, self._samples[part], self._stamps[part])
+
+    def _read(self) -> bool:
+        """Take in another row group, behind what is left; False when there is none."""
+        batch = next(self._batches, None)
+        if batch is None:
+            return False
+        first = self._cuts[0][0] if self._cuts else len(self._stamps)
+        columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+        self._stamps = np.concatenate((self._stamps[first:], columns[0]))
+        self._places = np.concatenate((self._places[first:], np.column_stack(columns[1:3])))
+        samples = np.column_stack(columns[3:]).astype(np.float32, copy=False)
+        self._samples = np.concatenate((self._samples[first:], samples))
+        borders = np.flatnonzero((self._places[1:] != self._places[:-1]).any(axis=1)) + 1
+        edges = [0, *borders.tolist(), len(self._stamps)]
+        self._cuts = deque(pairwise(edges)) if len(self._stamps) else deque()
+        return True
 
     def close(self) -> None:
         self._file.close()

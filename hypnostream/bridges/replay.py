@@ -74,7 +74,11 @@ def montage_of(source: Source, bundle: Bundle, config: BedConfig) -> Montage:
 
 
 def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress) -> tuple[Summary, Path]:
-    """Stage a recording and write its report. Returns the summary and the folder."""
+    """Stage a recording, or a session's folder, and write its report. Returns the summary and the folder."""
+    if path.is_dir():
+        from hypnostream.bridges.replay_session import replay_session
+
+        return replay_session(path, options, progress)
     started = time.perf_counter()
     chunk_s = FULL_SPEED_CHUNK_S if options.speed is None else min(FULL_SPEED_CHUNK_S, PACED_CHUNK_S * options.speed)
     source = open_recording(path, chunk_s)
