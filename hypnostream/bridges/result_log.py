@@ -184,13 +184,14 @@ class ResultLog:
         pieces: list[bytes] = [content[:begin] if begin else header]
         end = len(pieces[0])
         for record in found:
+            message, body = record.message, content[record.body_start : record.body_end]
+            if message.seq <= self.last_seq.get(message.topic, -1):
+                continue  # a piece of the file that is in it twice
             pieces.append(content[record.start : record.end])
             offset = end + record.body_start - record.start
             end += record.end - record.start
-            message, body = record.message, content[record.body_start : record.body_end]
-            if message.seq > self.last_seq.get(message.topic, -1):
-                self._enter(message.topic, _Entry(message.seq, offset, len(body), zlib.crc32(body)))
-                self.session_id = message.origin.session_id
+            self._enter(message.topic, _Entry(message.seq, offset, len(body), zlib.crc32(body)))
+            self.session_id = message.origin.session_id
         self._repair(content, pieces, end)
         return end
 
