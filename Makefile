@@ -32,7 +32,7 @@ $(VENV)/.bedside: pyproject.toml
 # What training and the tests need. Torch comes first and pinned: otherwise pip brings gigabytes of CUDA.
 $(VENV)/.dev: $(VENV)/.bedside pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,web,dev]"
 	touch $@
 
 clean:
