@@ -88,18 +88,20 @@ def last_segment(folder: Path) -> int:
     return max((number for number, _ in _segments(folder)), default=-1)
 
 
-def journaled_steps(folder: Path, from_segment: int = 0) -> Iterator[Step]:
-    """The steps of all segments from `from_segment` on, in order; a torn end is left out, a hole ends it."""
+def journaled_steps(folder: Path, from_segment: int = 0, past_holes: bool = False) -> Iterator[Step]:
+    """The steps of all segments from `from_segment` on, in order; what is torn is left out.
+
+    A segment that is not there, as the disk was full, ends it, or with `past_holes` is passed over.
+    """
     expected = from_segment
     for number, path in _segments(folder):
         if number < from_segment:
             continue
-        if number != expected or path.stat().st_size > LARGEST_SEGMENT_BYTES:
+        data = path.read_bytes() if path.stat().st_size <= LARGEST_SEGMENT_BYTES else b""
+        if (number != expected or not data.startswith(_HEADER)) and not past_holes:
             return
-        data = path.read_bytes()
-        if not data.startswith(_HEADER):
-            return
-        yield from read_steps(data[len(_HEADER) :])
+        if data.startswith(_HEADER):
+            yield from read_steps(data[len(_HEADER) :])
         expected = number + 1
 
 

@@ -86,16 +86,21 @@ def run_live(options: LiveOptions) -> tuple[Summary, Path]:
         keep = config.keep
         folder = folder_of(options.out, Path(keep.folder), config.name, bundle.hash, keep.resume_within_s)
         remove_old_signals(Path(keep.folder), keep.max_age_days, keep.max_gb, but=folder.path)
-        record = folder.unfinished()
+        record, interrupted = folder.unfinished(), None
+        if record is not None:
+            try:
+                interrupted = Interrupted(folder)
+            except (OSError, ValueError) as error:
+                options.announce(f"session {record.session_id} in {folder.path} cannot be taken up: {error}")
         options.announce(
             f"looking for LSL streams, for {config.lsl.timeout_s:g} s at most"
-            if record is None
+            if record is None or interrupted is None
             else f"taking up session {record.session_id} in {folder.path}"
         )
-        source = open_lsl(config.lsl, required=record is None)
+        source = open_lsl(config.lsl, required=interrupted is None)
         stack.callback(source.close)
         live = _Live(options, bundle, folder, source, stop, stack)
-        return live.begin() if record is None else live.take_up(record)
+        return live.begin() if record is None or interrupted is None else live.take_up(record, interrupted)
 
 
 class _Live:
@@ -140,14 +145,13 @@ class _Live:
         keeper = self._keeper(publisher)
         if self.options.wait_for_subscriber_s:
             publisher.wait_for_subscriber(self.options.wait_for_subscriber_s)
-        clock = _clock(record.speed, t0_s)
+        clock = clock_of(record.speed, t0_s)
         keeper.epoch_closed(bed, t0_s)
         started = Notice(SESSION_STARTED, "", t0_s, config.name)
         return self._go_on(record, report, publisher, bed, keeper, clock, source, [started, *first])
 
-    def take_up(self, record: SessionRecord) -> tuple[Summary, Path]:
+    def take_up(self, record: SessionRecord, interrupted: Interrupted) -> tuple[Summary, Path]:
         """A session that was cut off: what it was, what came in since it was written down, and from then on live."""
-        interrupted = Interrupted(self.folder)
         report = self._report(record)
         publisher = self._publisher(record, report, fresh=False)
         bed = self._bed(record)
@@ -166,7 +170,7 @@ class _Live:
         publisher.notice(Notice(SESSION_RESUMED, "", now_s, detail, seconds=silent_s))
         self.options.announce(f"{SESSION_RESUMED}: {detail}")
         keeper.epoch_closed(bed, interrupted.now_s)
-        return self._go_on(record, report, publisher, bed, keeper, _clock(record.speed, now_s), source, [])
+        return self._go_on(record, report, publisher, bed, keeper, clock_of(record.speed, now_s), source, [])
 
     def _go_on(
         self,
@@ -258,6 +262,6 @@ def _ended(record: SessionRecord) -> SessionRecord:
     return replace(record, ended_utc=datetime.now(UTC))
 
 
-def _clock(speed: float, now_s: float) -> Clock:
+def clock_of(speed: float, now_s: float) -> Clock:
     """The session's clock. A sender as fast as it goes leaves no time to be late in: its clock stands still."""
     return RealTimeClock(speed, start_s=now_s) if speed < FASTEST else VirtualClock(now_s)

@@ -49,7 +49,7 @@ def write_recording(journal: Path, out: Path) -> None:
     for file in beside.iterdir():
         file.unlink()
     with _Writer(beside) as writer:
-        for step in journaled_steps(journal):
+        for step in journaled_steps(journal, past_holes=True):
             writer.add(step)
     if out.exists():
         for file in out.iterdir():

@@ -94,7 +94,7 @@ def _steps(folder: SessionFolder) -> Iterator[Step]:
     if folder.signals_path.is_dir():
         return read_recording(folder.signals_path)
     if segment_path(folder.journal_path, 0).is_file():  # it has not ended, or not in good order
-        return journaled_steps(folder.journal_path)
+        return journaled_steps(folder.journal_path, past_holes=True)
     raise UserError(f"{folder.path} holds no recorded signals; run the bed with --record to keep them")
 
 

@@ -27,8 +27,8 @@ lateness_s = {lateness_s}
 
 
 @contextmanager
-def running(bed: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "hypnostream", "run", "--config", str(bed), "--out", str(out)]
+def running(bed: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "hypnostream", "run", "--config", str(bed), "--out", str(out), *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         yield process

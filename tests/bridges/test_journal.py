@@ -92,7 +92,8 @@ def test_segments_follow_one_another_and_those_before_a_checkpoint_are_forgotten
     assert plain(list(journaled_steps(tmp_path, 2))) == plain(steps[11:])
     journal.forget(before=3)
     assert plain(list(journaled_steps(tmp_path, 3))) == plain(steps[40:])
-    assert list(journaled_steps(tmp_path, 0)) == []  # a hole is an end, not a leap
+    assert list(journaled_steps(tmp_path, 0)) == []  # a hole is an end, not a leap,
+    assert plain(list(journaled_steps(tmp_path, 0, past_holes=True))) == plain(steps[40:])  # unless that is asked for
     assert last_segment(tmp_path) == 4
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pylsl
 import pytest
 
+from hypnostream.bridges.beginning import grid_start_s
 from hypnostream.bridges.client import Client
-from hypnostream.bridges.live import _clock, _grid_start_s
+from hypnostream.bridges.live import clock_of
 from hypnostream.bridges.messages import EpochMessage, StatusMessage
 from hypnostream.bridges.summary import read_summary
 from hypnostream.bridges.tables import read_epochs
 from hypnostream.stream.clock import RealTimeClock, VirtualClock
-from hypnostream.stream.source import Chunk
+from hypnostream.stream.source import Arrival, Chunk
 from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
 
 RATE_HZ = 128
@@ -40,9 +41,9 @@ def amplifier(name: str, silent: bool = False) -> Iterator[None]:
     outlet, stop = pylsl.StreamOutlet(info), threading.Event()
 
     def send() -> None:
-        rng, sent, started_s = np.random.default_rng(0), 0, pylsl.local_clock()
+        rng, sent, started_s = np.random.default_rng(0), 0, pylsl.localclock_of()
         while not stop.wait(0.05):
-            due = int((pylsl.local_clock() - started_s) * RATE_HZ)
+            due = int((pylsl.localclock_of() - started_s) * RATE_HZ)
             if due > sent:
                 stamps = started_s + np.arange(sent, due) / RATE_HZ
                 outlet.push_chunk(rng.normal(0, 20, (due - sent, 1)).astype(np.float32), stamps.tolist())
@@ -72,7 +73,8 @@ def test_asked_to_stop_it_flushes_and_closes_cleanly(bed: Path, tmp_path: Path, 
         rest = [message for message in iter(lambda: client.receive(0.5), None) if message.kind != "heartbeat"]
     assert process.returncode == 0
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == f"publishing on ipc://{tmp_path}/out"
+    assert f"publishing on ipc://{tmp_path}/out, what was missed on ipc://{tmp_path}/out-replay" in err.splitlines()
+    assert "source_found: fpz: eeg_frontal from Fpz-Cz" in err
     assert f"report: {tmp_path}/report/" in out
     # What was published.
     assert all(message.status == "preliminary" and message.epoch == 0 for message in provisional)
@@ -102,8 +104,9 @@ def test_stopped_before_a_sample_came_it_reports_an_empty_night(bed: Path, tmp_p
     with amplifier("silent", silent=True), running(bed, tmp_path / "report") as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("eog: ") or "Fpz-Cz" in line:
+            if "looking for LSL streams" in line:
                 break
+        time.sleep(2.0)  # there is no sign of a stream that was found and says nothing
         process.terminate()
         process.communicate(timeout=STOPPED_WITHIN_S)
     assert process.returncode == 0
@@ -123,19 +126,19 @@ def test_streams_of_no_use_are_one_line(bed: Path, tmp_path: Path) -> None:
 
 
 def test_who_joins_late_keeps_to_the_recordings_grid() -> None:
-    def chunk(first_s: float) -> list[Chunk]:
+    def chunk(first_s: float) -> list[Arrival]:
         return [Chunk("eeg", np.zeros((1, 1), np.float32), np.array([first_s]))]
 
-    assert _grid_start_s(0.0, chunk(1e-300)) == 0.0
-    assert _grid_start_s(0.0, chunk(12.5)) == 0.0
-    assert _grid_start_s(0.0, chunk(1800.0)) == 0.0
-    assert _grid_start_s(7.0, chunk(7.0 - 1e-9)) == 7.0
-    assert _grid_start_s(7.0, chunk(4 * 3600.0)) == 14377.0
-    assert _grid_start_s(-1e12, chunk(100.0)) == pytest.approx(100.0, abs=30.0)
-    assert _grid_start_s(5.0, []) == 5.0
+    assert grid_start_s(0.0, chunk(1e-300)) == 0.0
+    assert grid_start_s(0.0, chunk(12.5)) == 0.0
+    assert grid_start_s(0.0, chunk(1800.0)) == 0.0
+    assert grid_start_s(7.0, chunk(7.0 - 1e-9)) == 7.0
+    assert grid_start_s(7.0, chunk(4 * 3600.0)) == 14377.0
+    assert grid_start_s(-1e12, chunk(100.0)) == pytest.approx(100.0, abs=30.0)
+    assert grid_start_s(5.0, []) == 5.0
 
 
 def test_a_sender_without_a_pace_has_a_clock_that_stands_still() -> None:
-    assert isinstance(_clock(math.inf, 7.0), VirtualClock)
-    assert _clock(math.inf, 7.0).now() == 7.0
-    assert isinstance(_clock(600.0, 7.0), RealTimeClock)
+    assert isinstance(clock_of(math.inf, 7.0), VirtualClock)
+    assert clock_of(math.inf, 7.0).now() == 7.0
+    assert isinstance(clock_of(600.0, 7.0), RealTimeClock)

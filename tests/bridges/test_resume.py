@@ -1,0 +1,119 @@
+"""A session that is killed, and taken up again: nothing final is lost, and all is as if it had not been killed."""
+
+import multiprocessing
+import random
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hypnostream.bridges.client import Client
+from hypnostream.bridges.lsl_outlet import stream_simulated_night
+from hypnostream.bridges.messages import EpochMessage, StatusMessage
+from hypnostream.bridges.replay import ReplayOptions, replay
+from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.session_folder import SessionFolder
+from hypnostream.bridges.tables import read_epochs
+from hypnostream.stream.simulator import NightSettings
+from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
+
+SPEED = 30.0
+EPOCHS = 24
+
+
+@contextmanager
+def monitor(session_id: str, epochs: int) -> Iterator[None]:
+    """A simulated night at 30 times the speed of life, in a process of its own."""
+    settings = NightSettings(duration_s=epochs * 30.0)
+    process = multiprocessing.get_context("spawn").Process(
+        target=stream_simulated_night, args=(settings, SPEED, session_id, 1), daemon=True
+    )
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def logged(folder: Path) -> list[EpochMessage | StatusMessage]:
+    log = ResultLog(SessionFolder(folder).results_path)
+    try:
+        return [message for message in log.messages() if isinstance(message, EpochMessage | StatusMessage)]
+    finally:
+        log.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_any_moment_it_goes_on_and_loses_nothing_final(
+    tmp_path: Path, lsl_session_id: str, seed: int
+) -> None:
+    bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)
+    out, moments = tmp_path / "night", random.Random(seed)
+    with monitor(lsl_session_id, EPOCHS), Client(f"ipc://{tmp_path}/out", ("epoch", "status")) as client:
+        for _ in range(3):
+            with running(bed, out, "--record") as process:
+                heard = 0
+                wanted = moments.randint(1, 4)
+                while heard < wanted:
+                    message = client.receive(STOPPED_WITHIN_S)
+                    assert message is not None, process.stderr and process.stderr.read()
+                    heard += isinstance(message, EpochMessage) and message.status == "final"
+                time.sleep(moments.random() * 0.5)
+                process.kill()
+                process.wait()
+        with running(bed, out, "--record") as process:
+            _, err = process.communicate(timeout=STOPPED_WITHIN_S + EPOCHS * 30 / SPEED)
+            assert process.returncode == 0, err
+    said = logged(out)
+    final = [message for message in said if isinstance(message, EpochMessage)]
+    assert [message.epoch for message in final] == list(range(len(final)))
+    assert [message.seq for message in final] == list(range(len(final)))
+    assert len(final) == EPOCHS
+    assert len({message.origin.session_id for message in said}) == 1
+    assert len({message.origin.boot_id for message in said}) == 4
+    resumed = [message for message in said if isinstance(message, StatusMessage) and message.state == "session_resumed"]
+    assert len(resumed) == 3
+    assert all(message.seconds is not None and message.seconds > 0 for message in resumed)
+    # What was recorded, replayed without any interruption, says the same.
+    summary, folder = replay(out, ReplayOptions(out=tmp_path / "replay"))
+    assert f"{EPOCHS} of {EPOCHS} epochs came out exactly as they were published live" in summary.notes
+    live, replayed = (read_epochs(each / "epochs.parquet")[1] for each in (out, folder))
+    assert live == replayed
+    assert not SessionFolder(out).checkpoint_path.exists()
+
+
+def test_a_session_that_ended_is_not_taken_up(tmp_path: Path, lsl_session_id: str) -> None:
+    bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)
+    sessions = []
+    for _ in range(2):
+        with monitor(lsl_session_id, 1), running(bed, tmp_path / "night") as process:
+            _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+        assert process.returncode == 0, err
+        sessions.append(SessionFolder(tmp_path / "night").read().session_id)
+    assert len(set(sessions)) == 2
+    assert (tmp_path / "night" / f"results-{sessions[0]}.arrows").is_file()
+
+
+def test_a_checkpoint_that_is_garbled_is_no_traceback(tmp_path: Path, lsl_session_id: str) -> None:
+    bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)
+    with monitor(lsl_session_id, 4), Client(f"ipc://{tmp_path}/out") as client:
+        with running(bed, tmp_path / "night") as process:
+            while not isinstance(client.receive(STOPPED_WITHIN_S), EpochMessage):
+                pass
+            process.kill()
+            process.wait()
+        checkpoint = SessionFolder(tmp_path / "night").checkpoint_path
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-20])
+        with running(bed, tmp_path / "night") as process:
+            try:
+                _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                pytest.fail("it did not end")
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert "cannot be taken up" in err
