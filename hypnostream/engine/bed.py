@@ -111,7 +111,8 @@ class Bed:
     @property
     def reached_s(self) -> float:
         """Stream time up to which samples have come; a stamp that no one believes does not count."""
-        return max((path.conditioner.reached_s for path in self._paths.values()), default=self.session.t0_s)
+        steadily = [path.conditioner.reached_s for path in self._paths.values() if steady(path.info)]
+        return max(steadily or self.reached_by_stream.values(), default=self.session.t0_s)
 
     @property
     def reached_by_stream(self) -> dict[str, float]:
@@ -225,7 +226,9 @@ class Bed:
                 continue
             own, first = self._paths.get(info.stream_id), self.grid.next_second
             if own is not None:  # what it said when it was another counts, and is not said again
-                for block in own.flush(own.conditioner.next_second + _FAR, incomplete=False):
+                # Of a stream without a rate all that is certain has come out; more would be said of the future.
+                until = own.conditioner.next_second + _FAR if steady(own.info) else first
+                for block in own.flush(until, incomplete=False):
                     self.grid.push(block)
                 first = max(first, own.conditioner.next_second)
             derivations, why = self._offered([info], now_s, own)

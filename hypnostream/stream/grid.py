@@ -7,6 +7,9 @@ delivered it or a later one. A second closes in the first `advance`
 2. `lateness_s` after that in which the first stream had passed it, with the others missing;
 3. when no stream got any further for `lateness_s` and a second: `lateness_s` after its end by the session's clock.
 
+A stream without a rate is never waited for and never the first: its silence says nothing, and its samples do not say
+how far the others should be. When only such streams are there, the clock closes seconds.
+
 A stream that a closing second leaves behind is no longer waited for. It is again as soon as it delivers something
 that is behind the grid by no more than `lateness_s`. Only the order of the calls and the times given to `advance`
 decide, so a replay decides as life did. What comes for a second that is closed is counted and dropped.
@@ -152,12 +155,13 @@ class Grid:
 
     def due(self, now_s: float) -> int:
         """The second before which `advance(now_s)` will close everything, as things stand."""
-        front = max((stream.passed for stream in self.state.streams.values()), default=0)
+        steady = [stream.passed for stream in self.state.streams.values() if stream.steady]
+        front = max(steady, default=0)
         if front > self.state.fronts[-1][0]:
             self.state.fronts.append((front, now_s))
         expired = [front for front, seen_s in self.state.fronts if seen_s + self.lateness_s <= now_s]
         due = max(self.state.next_second, self._passed_by_all(), expired[-1] if expired else 0)
-        if not self.state.streams or self.state.fronts[-1][1] + self.lateness_s + 1 <= now_s:
+        if not steady or self.state.fronts[-1][1] + self.lateness_s + 1 <= now_s:
             due = max(due, math.floor(now_s - self.t0_s - self.lateness_s))
         return due
 

@@ -228,6 +228,27 @@ def test_every_second_comes_exactly_once_in_order_whatever_arrives_when(data: st
             assert there == {second for second in delivered[name] if second < count}
 
 
+def test_a_stream_without_a_rate_is_neither_waited_for_nor_ahead_of_anyone() -> None:
+    grid = Grid(SPECS, 0.0, {"head": (0, 1)}, lateness_s=2.0)
+    grid.serve("chest", (2,), steady=False)
+    grid.push(_seconds("head", 0, 2))
+    assert (_numbers(grid.advance(2.0)), grid.awaited) == ([0, 1], ("head",))
+    # Ahead of the others it hurries nobody; what it said is there when its second closes.
+    grid.push(_seconds("chest", 2, 5))
+    assert (grid.due(2.5), grid.due(4.5)) == (2, 2)
+    grid.push(_seconds("head", 2))
+    assert _quality(grid.advance(4.6)).tolist() == [[OK], [OK], [OK]]
+    assert grid.awaited == ("head",)
+
+
+def test_with_streams_without_a_rate_alone_the_clock_closes_seconds() -> None:
+    grid = Grid(SPECS, 0.0, {}, lateness_s=2.0)
+    grid.serve("chest", (2,), steady=False)
+    assert grid.due(4.5) == 2
+    grid.push(_seconds("chest", 0, 3))
+    assert _quality(grid.advance(4.5))[2].tolist() == [OK, OK]
+
+
 def test_the_same_calls_close_the_same_seconds() -> None:
     def played() -> list[tuple[int, int]]:
         grid = Grid(SPECS, 0.0, STREAMS)
