@@ -109,7 +109,7 @@ class Grid:
     def serve(self, name: str, channels: Sequence[int], steady: bool = True) -> None:
         """From now on the stream `name` serves these specs and no others; what it delivered before still counts.
 
-        One that is not `steady` is never waited for; one that comes when seconds were closed already is when it delivers.
+        One that is not `steady` is never waited for; one that comes when seconds were closed already, once it delivers.
         Raises ValueError for a spec that another stream serves.
         """
         state = self.state
