@@ -113,6 +113,16 @@ class Client:
         return self.ledger.refilled
 
     @property
+    def missing(self) -> int:
+        """How many messages were said and did not come, but are being asked for."""
+        return self.ledger.missing
+
+    @property
+    def restarts(self) -> int:
+        """How often another session, or another process of the same, took over."""
+        return self.ledger.restarts
+
+    @property
     def late_s(self) -> float:
         """Wall time since anything came (since connecting, when nothing has)."""
         return self._clock() - self._heard_s

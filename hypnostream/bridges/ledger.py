@@ -108,6 +108,11 @@ class Ledger:
         self.can_refill = can_refill
         return [] if can_refill else self.give_up()
 
+    @property
+    def missing(self) -> int:
+        """How many messages are known to have been said, did not come, and are not given up."""
+        return sum(topic.last_seq + 1 - topic.next_seq - len(topic.held) for topic in self._topics.values())
+
     def wanted(self) -> Gap | None:
         """What to ask for next."""
         if self.can_refill:

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.stages import STAGES
@@ -233,6 +234,14 @@ def decode(body: bytes) -> Message:
 def stage_topic(result: StageResult) -> str:
     """The topic that a stage goes to by its finality."""
     return EPOCH_TOPIC if result.final else PROVISIONAL_TOPIC
+
+
+def same_said(before: Message, again: Message) -> bool:
+    """Whether two messages say the same, but for when, by which process, and how late."""
+    before, again = (replace(message, time=again.time, origin=again.origin) for message in (before, again))
+    if isinstance(before, EpochMessage | EventMessage) and isinstance(again, EpochMessage | EventMessage):
+        before, again = replace(before, latency_s=None), replace(again, latency_s=None)
+    return before == again
 
 
 def status_topic(state: str) -> str:

@@ -20,7 +20,6 @@ from hypnostream.bridges.messages import (
     LOG_FAILED,
     LOG_RESTORED,
     PROCESS_TOPIC,
-    EpochMessage,
     EventMessage,
     HeartbeatMessage,
     Message,
@@ -30,6 +29,7 @@ from hypnostream.bridges.messages import (
     decode,
     encode,
     epoch_message,
+    same_said,
     stage_topic,
     status_topic,
 )
@@ -274,7 +274,7 @@ class Publisher:
             bodies = log.read(message.topic, message.seq, message.seq, 0).bodies
         except OSError:
             return None
-        if bodies and not _same(decode(bodies[0]), message):
+        if bodies and not same_said(decode(bodies[0]), message):
             self.differing += 1
             _logger.warning("%s %d, computed again, differs from what was published", message.topic, message.seq)
         return bodies[0] if bodies else None
@@ -295,11 +295,3 @@ class Publisher:
             utc_uncertainty_s=None if self.utc_offset_s is None else self.utc_uncertainty_s,
             published_utc_s=time.time(),
         )
-
-
-def _same(before: Message, again: Message) -> bool:
-    """Whether two messages say the same, but for when, by which process, and how late."""
-    before, again = (replace(message, time=again.time, origin=again.origin) for message in (before, again))
-    if isinstance(before, EpochMessage | EventMessage) and isinstance(again, EpochMessage | EventMessage):
-        before, again = replace(before, latency_s=None), replace(again, latency_s=None)
-    return before == again

@@ -2,9 +2,9 @@
 
 Plain pyarrow reads it, while it grows too:
 
-with pyarrow.OSFile("results.arrows") as file:
+with pyarrow.OSFile("results.arrows", "rb") as file:
     table = pyarrow.ipc.open_stream(file).read_all()
-    messages = [msgpack.unpackb(body) for body in table["body"].to_pylist()]
+messages = [msgspec.msgpack.decode(body) for body in table["body"].to_pylist()]
 
 One record a message. `body` holds the bytes that were published, `crc32` their zlib.crc32; the other columns say again
 what is in the body, for those who only look.

@@ -26,14 +26,15 @@ def watch(
     curve: ClientSecurity | None = None,
     until: Callable[[WatchState], bool] | None = None,
 ) -> WatchState:
-    """Subscribes to `address` and shows what comes until `until` says so or Ctrl-C; what was last seen is returned.
+    """Subscribes to `address` and shows the session until `until` says so or Ctrl-C; what was last seen is returned.
 
+    Who joins late sees the night so far, where the session keeps it.
     Where the console is no terminal, or with `json_lines`, each settled epoch is one line of JSON instead. `until`
     is asked after each message and ten times a second; `lambda state: state.ended` ends with the session.
     UserError: not an address.
     """
     state = WatchState(address=address)
-    with Client(address, curve=curve) as client:
+    with Client(address, history=True, curve=curve) as client:
         try:
             if json_lines or not console.is_terminal:
                 _print_lines(client, state, console, until)

@@ -38,7 +38,7 @@ SIDE_BY_SIDE_CELLS: Final = 84
 @dataclass(slots=True)
 class WatchState:
     """All that the view shows. `stages` holds up to 24 hours of epochs (None: absent), `ended` that the session said
-    so; the rest is the newest message of each sort and how messages fare on their way.
+    so; the rest is the newest message of each sort and how messages fare on their way (`behind_s`: if late).
     """
 
     address: str = ""
@@ -50,6 +50,7 @@ class WatchState:
     ended: bool = False
     alive: bool = False
     late_s: float = 0.0
+    behind_s: float | None = None
     lost: int = 0
     malformed: int = 0
     restarts: int = 0
@@ -76,7 +77,8 @@ class WatchState:
     def update_connection(self, client: Client) -> None:
         """Takes in what the client knows about what came and what did not."""
         self.alive, self.late_s = client.alive, client.late_s
-        self.lost, self.malformed, self.restarts = client.lost, client.ledger.malformed, client.ledger.restarts
+        self.behind_s = client.behind_s if client.late else None
+        self.lost, self.malformed, self.restarts = client.lost, client.ledger.malformed, client.restarts
 
     def _settle(self, message: EpochMessage) -> None:
         self.stages[message.epoch] = message.stage
@@ -122,6 +124,8 @@ def _title(state: WatchState) -> Text:
         said, colour = "○ ended ", DIM
     elif state.last is None:
         said, colour = "○ no session yet ", DIM
+    elif state.alive and state.behind_s is not None:
+        said, colour = f"● {state.behind_s:.0f} s behind ", FAIR
     elif state.alive:
         said, colour = "● live ", GOOD
     else:

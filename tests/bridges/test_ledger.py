@@ -95,12 +95,12 @@ def test_a_publisher_of_endless_topics_does_not_fill_the_memory() -> None:
 def test_what_is_missing_is_asked_for_and_comes_before_what_follows_it() -> None:
     ledger = Ledger(can_refill=True)
     assert enter(ledger, status(3), status(7), status(8)) == [("status", 3)]
-    assert ledger.wanted() == Gap("status", 4, 6)
+    assert (ledger.wanted(), ledger.missing) == (Gap("status", 4, 6), 3)
     assert refilled(ledger, page(4, 5, next_seq=6, more=True)) == [4, 5]
     assert ledger.wanted() == Gap("status", 6, 6)
     assert refilled(ledger, page(6, next_seq=7)) == [6, 7, 8]
     assert ledger.wanted() is None
-    assert (ledger.lost, ledger.refilled, ledger.repeated) == (0, 3, 0)
+    assert (ledger.lost, ledger.missing, ledger.refilled, ledger.repeated) == (0, 0, 3, 0)
 
 
 def test_until_a_heartbeat_says_whether_it_can_be_had_a_gap_is_neither_lost_nor_asked_for() -> None:
@@ -145,7 +145,7 @@ def test_a_page_that_says_nothing_changes_nothing() -> None:
 def test_giving_up_hands_on_what_was_held_back_in_its_order() -> None:
     ledger = entered(status(3), status(9), status(6), heartbeat(0, {"status": 11}), can_refill=True)
     assert [message.seq for message in ledger.give_up()] == [6, 9]
-    assert (ledger.lost, ledger.wanted()) == (2 + 2 + 2, None)
+    assert (ledger.lost, ledger.missing, ledger.wanted()) == (2 + 2 + 2, 0, None)
     assert enter(ledger, status(12)) == [("status", 12)]
 
 

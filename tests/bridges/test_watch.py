@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -26,6 +27,7 @@ from hypnostream.bridges.messages import (
     epoch_message,
 )
 from hypnostream.bridges.publisher import Publisher
+from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.terminal_hypnogram import MOST_EPOCHS, ROWS, hypnogram
 from hypnostream.bridges.watch import WatchState, render, watch
 from hypnostream.engine.results import ChannelState, StageResult
@@ -133,6 +135,36 @@ def test_the_view_says_stage_sensors_and_origin() -> None:
     ):
         assert words in text, words
     assert "malformed" not in text
+
+
+def test_the_view_says_that_it_lags() -> None:
+    state = WatchState(alive=True, behind_s=7.4)
+    state.update(said(0))
+    assert "● 7 s behind" in shown(state)
+
+
+def test_who_watches_late_sees_the_night_so_far(tmp_path: Path) -> None:
+    with (
+        ResultLog(tmp_path / "results.arrows") as log,
+        Publisher(
+            "tcp://127.0.0.1:*", model_hash="9f", backend="none", log=log, replay_address="tcp://127.0.0.1:*"
+        ) as publisher,
+    ):
+        for epoch in range(20):
+            publisher.publish(result(epoch), 0.0)
+        done = threading.Event()
+        heart = threading.Thread(target=beat, args=(publisher, done))
+        heart.start()
+        console = Console(file=io.StringIO(), force_terminal=False)
+        state = watch(publisher.address, console, until=lambda state: len(state.stages) == 20)
+        done.set()
+        heart.join()
+    assert (sorted(state.stages), state.lost) == (list(range(20)), 0)
+
+
+def beat(publisher: Publisher, done: threading.Event) -> None:
+    while not done.wait(0.02):
+        publisher.heartbeat(0.0)
 
 
 def test_the_view_says_when_nothing_comes() -> None:
