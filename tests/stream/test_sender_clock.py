@@ -65,7 +65,8 @@ def test_the_offset_follows_drift_without_steps(drift: float, uncertainty_s: flo
     assert np.abs(settled).max() < max(0.0005, 0.6 * uncertainty_s)
     # From sample to sample the stamps never step by more than a twentieth of a sample, between chunks or within.
     assert np.abs(np.diff(errors)).max() < 0.05 / RATE_HZ
-    assert clock.take_jumps() == clock.take_notes() == []
+    assert not clock.take_jumps()
+    assert not clock.take_notes()
     assert clock.uncertainty_s < uncertainty_s
 
 
@@ -106,7 +107,8 @@ def test_a_sender_that_starts_late_or_hands_over_what_it_had_is_believed() -> No
         clock.probe(999.0, 300.0, 0.001)
         stamps = 700.0 - np.arange(256)[::-1] / RATE_HZ
         np.testing.assert_allclose(clock.correct(stamps, arrival_s), stamps + 300.0, atol=1e-9)
-        assert clock.take_jumps() == clock.take_notes() == []
+        assert not clock.take_jumps()
+    assert not clock.take_notes()
 
 
 @pytest.mark.parametrize("probes_see_it", [True, False])
@@ -152,7 +154,7 @@ def test_stamps_that_are_not_on_the_probed_clock_are_taken_by_their_arrival(
     stamp: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> None:
     clock = SenderClock(RATE_HZ)
-    errors = _errors(Sender(offset_s=0.1).play(clock, 10_000.0, 10_900.0, stamp))
+    errors = _errors(Sender(offset_s=0.1).play(clock, 10_000.0, 10_450.0, stamp))
     # Late by what the quickest chunks take on their way, which nothing can tell, and without drift.
     assert -0.005 < errors.min() < errors.max() < 0.035
     assert len(clock.take_notes()) == 1
