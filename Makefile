@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow lint bench faults clean
 
 demo: $(VENV)/.bedside
 	$(BIN)/hypnostream demo --out demo-report
@@ -22,6 +22,10 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/hypnostream bench
+
+# What is promised when something breaks, and what is seen; five minutes.
+faults: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.faults
 
 # What a bedside needs: no torch.
 $(VENV)/.bedside: pyproject.toml

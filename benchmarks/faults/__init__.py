@@ -1,0 +1,1 @@
+"""What is promised when something breaks, and what is seen: `python -m benchmarks.faults`."""

@@ -1,0 +1,59 @@
+"""The fault matrix: `python -m benchmarks.faults [--short] [--rows NAME,...] [--json FILE]`, some five minutes."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults import engine_rows, source_rows  # noqa: F401  (they enter their rows)
+from benchmarks.faults.matrix import ROWS, Seen, as_json, as_markdown
+from benchmarks.faults.peer import ask_mne_lsl
+
+
+def run_row(name: str, peers: bool) -> dict[str, Any]:
+    """One row, in a folder and an LSL session of its own."""
+    each, started = ROWS[name], time.monotonic()
+    session = f"faults-{os.getpid()}-{abs(hash(name)) % 10**6}"
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        try:
+            seen = each.run(Path(folder), session)
+        except (OSError, ValueError, AssertionError) as error:
+            seen = Seen(False, f"{type(error).__name__}: {error}".splitlines()[0], {})
+        wall_s = time.monotonic() - started
+        peer = ask_mne_lsl(each.peer, f"{session}-peer") if peers and each.peer else None
+    return as_json(name, seen, wall_s, peer)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the matrix; 1 if a promise was not kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults")
+    parser.add_argument("--short", action="store_true", help="one row of each kind, under 90 s")
+    parser.add_argument("--rows", help="these rows, by comma")
+    parser.add_argument("--json", type=Path, help="write the numbers here")
+    parser.add_argument("--no-peers", action="store_true", help="leave mne-lsl out")
+    options = parser.parse_args(arguments)
+    names = (
+        options.rows.split(",") if options.rows else [n for n, each in ROWS.items() if each.short or not options.short]
+    )
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        parser.error(f"there is no row {unknown[0]!r}; there are {', '.join(ROWS)}")
+    rows = []
+    for name in names:
+        rows.append(run_row(name, peers=not (options.no_peers or options.short)))
+        print(
+            f"{'kept' if rows[-1]['kept'] else 'NOT KEPT':>8}  {name}: {rows[-1]['words']}", file=sys.stderr, flush=True
+        )
+    print(as_markdown(rows))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return int(not all(each["kept"] for each in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

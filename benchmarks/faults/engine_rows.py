@@ -1,0 +1,194 @@
+"""Faults of what receives: the engine, its reader, its disk, its subscribers."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.faults.matrix import Seen, row
+from benchmarks.faults.parts import Stage
+from benchmarks.faults.source_rows import NEVER, _notice_s, _reported_lost, _said, scene
+from hypnostream.bridges.messages import SESSION_RESUMED, EpochMessage
+from hypnostream.stream.source import READER_RESTARTED
+
+CRAMPED_BYTES = 24 * 1024
+
+
+@row(
+    "engine stopped for 6 s",
+    "nothing is lost, what came meanwhile is worked off within 3 s",
+    short=True,
+    peer="consumer_stall",
+)
+def consumer_stall(folder: Path, session: str) -> Seen:
+    """SIGSTOP, SIGCONT; the reader beside it goes on reading."""
+    with scene(folder, session) as stage:
+        if stage is None:
+            return NEVER
+        since = time.time()
+        stage.engine.signal(signal.SIGSTOP)
+        time.sleep(6.0)
+        stage.engine.signal(signal.SIGCONT)
+        woke_s = time.time()
+
+        def caught_up() -> bool:
+            stages = stage.listener.stages(woke_s)
+            return (
+                bool(stages)
+                and stages[-1][1].latency_s is not None
+                and stages[-1][0] > woke_s + 0.5
+                and stage.flowing(0.1)
+            )
+
+        ok = bool(stage.listener.wait_for(caught_up, 5))
+        took_s = time.time() - woke_s
+        time.sleep(1.0)
+        lost = _reported_lost(stage, since)
+        kept = ok and took_s <= 3.0 and lost == 0
+        return Seen(kept, f"in time again after {took_s:.2f} s; {lost} lost", {"caught_up_s": took_s, "lost": lost})
+
+
+@row("reader killed", "results go on; `reader_restarted`, and data again within 3 s", short=True)
+def reader_killed(folder: Path, session: str) -> Seen:
+    """kill -9 of the child that reads LSL."""
+    with scene(folder, session) as stage:
+        if stage is None:
+            return NEVER
+        reader = stage.engine.reader()
+        if reader is None:
+            return Seen(False, "there is no reader process", {})
+        since = time.time()
+        os.kill(reader, signal.SIGKILL)
+        said_s = _notice_s(stage, since, 6, READER_RESTARTED)
+        flowing = stage.flowing(6.0)
+        again_s = time.time() - since
+        alive = stage.engine.process.poll() is None
+        kept = alive and said_s is not None and flowing
+        words = f"said after {_said(said_s)}; stages of good signals: {flowing}; engine alive: {alive}"
+        return Seen(kept, words, {"said_s": said_s or -1, "again_s": again_s})
+
+
+def _restarted(stage: Stage, between: str) -> Seen:
+    """kill -9 after the first final epoch, what `between` says, start again, until the next one."""
+    listener = stage.listener
+    if not listener.wait_for(lambda: listener.stages(final=True), 40):
+        return Seen(False, "no epoch closed in 40 s", {})
+    before = listener.stages(final=True)[-1][1]
+    time.sleep(1.0)
+    stage.engine.kill()
+    if between == "torn":
+        log = max(
+            stage.folder.rglob("*log*"), key=lambda path: path.stat().st_size if path.is_file() else -1, default=None
+        )
+        if log is None or not log.is_file():
+            return Seen(False, "there is no log", {})
+        os.truncate(log, log.stat().st_size - 37)
+    since = time.time()
+    stage.engine.start()
+    resumed = listener.wait_for(lambda: listener.statuses(SESSION_RESUMED, since=since), 20)
+    listener.wait_for(lambda: listener.stages(since, final=True), 45)
+    finals = [m for _, m in listener.stages(final=True)]
+    if len(finals) < 2:
+        return Seen(False, f"no epoch after the restart; resumed: {bool(resumed)}; {stage.engine.stderr()}", {})
+    same = {m.origin.session_id for m in finals} == {before.origin.session_id}
+    counts = Counter((m.topic, m.seq) for m in finals)
+    seqs = sorted(m.seq for m in finals)
+    missing = seqs[-1] - seqs[0] + 1 - len(counts)
+    twice = sum(counts.values()) - len(counts)
+    kept = same and bool(resumed) and not missing and not twice and listener.lost == 0
+    after_s = resumed[0][0] - since if resumed else -1.0
+    gap = f", {resumed[0][1].seconds:.1f} s unread" if resumed and resumed[0][1].seconds is not None else ""
+    again = _said(after_s if resumed else None)
+    words = f"resumed after {again}{gap}; same session: {same}; {missing} results missing, {twice} twice"
+    return Seen(kept, words, {"resumed_s": after_s, "missing": missing, "twice": twice})
+
+
+@row("engine killed", "`session_resumed` in the same session; no result missing or twice, unread time is said")
+def engine_killed(folder: Path, session: str) -> Seen:
+    """kill -9 of all of it."""
+    with scene(folder, session) as stage:
+        return NEVER if stage is None else _restarted(stage, "")
+
+
+@row("log torn", "the same with the log's last 37 bytes cut off while it was down")
+def log_torn(folder: Path, session: str) -> Seen:
+    """As after a loss of power."""
+    with scene(folder, session) as stage:
+        return NEVER if stage is None else _restarted(stage, "torn")
+
+
+def _cramp() -> None:
+    """No file may grow beyond this: what a full disk is to a process. Python turns the signal into an error."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (CRAMPED_BYTES, CRAMPED_BYTES))
+
+
+@row("disk full", "results go on to subscribers; that nothing can be kept is said")
+def disk_full(folder: Path, session: str) -> Seen:
+    """No file may be larger than 24 KiB."""
+    stage = Stage(folder, session, limit=_cramp)
+    try:
+        if not stage.flowing():
+            return Seen(False, f"no stage ever came; {stage.engine.stderr()}", {})
+        final = stage.listener.wait_for(lambda: stage.listener.stages(final=True), 40)
+        time.sleep(3.0)
+        alive, still = stage.engine.process.poll() is None, len(stage.listener.stages(time.time() - 2.5))
+        said = [f"{m.state}: {m.detail}" for _, m in stage.listener.statuses() if "disk" in f"{m.state} {m.detail}"]
+        kept = alive and bool(final) and still > 0 and bool(said)
+        words = f"final stages: {len(final or [])}; alive: {alive}; {said[0] if said else 'nothing said of the disk'}"
+        return Seen(kept, words, {"final": len(final or []), "alive": float(alive)})
+    finally:
+        stage.close()
+
+
+HUNG = """
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.SUB)
+socket.set(zmq.RCVHWM, 1)
+socket.subscribe(b"")
+socket.connect(sys.argv[1])
+print("listening", flush=True)
+time.sleep(600)
+"""
+
+
+@row("subscriber hung", "the others' latency stays as it was, memory is bounded", short=True)
+def subscriber_hung(folder: Path, session: str) -> Seen:
+    """Four subscribers that never read, stopped."""
+    with scene(folder, session) as stage:
+        if stage is None:
+            return NEVER
+
+        def latencies(since: float) -> list[float]:
+            return sorted(
+                1000 * (at - m.time.published_utc_s)
+                for at, m in stage.listener.stages(since)
+                if isinstance(m, EpochMessage)
+            )
+
+        since = time.time()
+        time.sleep(5.0)
+        before, before_mib = latencies(since), stage.engine.resident_mib()
+        command = [sys.executable, "-c", HUNG, stage.engine.address]
+        hung = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+        try:
+            for process in hung:
+                assert process.stdout is not None
+                process.stdout.readline()
+                process.send_signal(signal.SIGSTOP)
+            since = time.time()
+            time.sleep(6.0)
+            after, after_mib = latencies(since), stage.engine.resident_mib()
+        finally:
+            for process in hung:
+                process.kill()
+                process.communicate()
+        if not before or not after:
+            return Seen(False, "no stages came", {})
+        kept = after[-1] < max(before[-1], 10.0) + 10.0 and after_mib - before_mib < 8
+        grown_mib = after_mib - before_mib
+        words = f"slowest {after[-1]:.1f} ms beside four hung ones, {before[-1]:.1f} before; {grown_mib:+.1f} MiB"
+        return Seen(kept, words, {"ms": after[-1], "ms_before": before[-1], "mib": after_mib - before_mib})

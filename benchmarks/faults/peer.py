@@ -1,0 +1,86 @@
+"""The same faults beside mne-lsl, by the Python of the peers' environment."""
+
+import json
+import os
+import subprocess
+import time
+from typing import Any
+
+from benchmarks.faults.parts import SenderProcess
+from benchmarks.peer import ONE_THREAD, peer_command
+
+REBORN: dict[str, dict[str, Any]] = {
+    "rebirth": {},
+    "rebirth_rate": {"rate_hz": 128.0},
+    "rebirth_labels": {"labels": ["EOG horizontal", "EEG Fpz-Cz"]},
+    "rebirth_format": {"format": "int16"},
+}
+
+
+def ask_mne_lsl(fault: str, session: str) -> str | None:
+    """What mne-lsl said and did, in words; None without an environment that has it."""
+    command = peer_command("mne_lsl_faults.py", session)
+    if command is None:
+        return None
+    sender = SenderProcess(session=session)
+    other: SenderProcess | None = None
+    base_s = sender.do("start")["base_s"]
+    peer = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **ONE_THREAD},
+    )
+    assert peer.stdin is not None
+    assert peer.stdout is not None
+    try:
+        if peer.stdout.readline().strip() != "connected":
+            return None
+        time.sleep(2.0)
+        at_s = time.time()
+        if fault in ("stall", "loss", "jump"):
+            setting: dict[str, Any] = {"stall": {"silent": True}, "loss": {"loss": 0.05}, "jump": {"clock_s": 100.0}}[
+                fault
+            ]
+            sender.do(**setting)
+            time.sleep(5.0)
+            sender.do(silent=False, loss=0.0)
+        elif fault in REBORN or fault == "kill":
+            if fault in REBORN:
+                other = SenderProcess(session=session, base_s=base_s, **REBORN[fault])
+            sender.kill()
+            time.sleep(2.0)
+            if other is not None:
+                at_s = other.do("start")["utc_s"]
+            time.sleep(6.0)
+        elif fault == "consumer_stall":
+            peer.stdin.write("sleep\n")
+            peer.stdin.flush()
+            time.sleep(5.0)
+        time.sleep(2.0)
+        try:
+            out, _ = peer.communicate("stop\n", timeout=15)
+        except subprocess.TimeoutExpired:
+            return "hung at the end"
+        return _in_words(fault, json.loads(out.strip().splitlines()[-1]) if out.strip() else None, at_s)
+    finally:
+        for process in (peer, sender.process, *([other.process] if other else [])):
+            process.kill()
+            process.communicate()
+
+
+def _in_words(fault: str, report: dict[str, Any] | None, at_s: float) -> str:
+    if report is None:
+        return "the process died"
+    said = "; ".join(dict.fromkeys(report["said"])) or "says nothing"
+    after = [arrival for arrival in report["arrivals"] if arrival[0] > at_s]
+    numbers = f"{report['lost']} samples missing"
+    if fault in REBORN:
+        again = f"data after {after[0][0] - at_s:.2f} s" if after else "no data again"
+        return f"{again}; rate said {report['rate_hz']:g} Hz, labels {', '.join(report['labels'])}; {said}"
+    if fault == "jump":
+        return f"{said}; largest step between stamps {report['largest_step_s']:.1f} s"
+    unseen = f"{report['stepless']} of them without a jump in its stamps"
+    return f"{numbers}, {unseen}; {said}; connected: {report['connected']}"

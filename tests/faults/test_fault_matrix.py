@@ -1,0 +1,31 @@
+"""The short form of the fault matrix (`make faults` runs all of it): each promise, against the real parts."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+if not sys.platform.startswith("linux"):
+    pytest.skip("the harness reads /proc", allow_module_level=True)
+
+from benchmarks.faults import engine_rows, source_rows  # noqa: F401  (they enter their rows)
+from benchmarks.faults.matrix import ROWS, as_json, as_markdown
+
+SHORT = [name for name, each in ROWS.items() if each.short]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_a_promise_is_kept(name: str, tmp_path: Path) -> None:
+    seen = ROWS[name].run(tmp_path, f"faults-{os.getpid()}-{SHORT.index(name)}")
+    assert seen.kept, f"promised: {ROWS[name].promised}; seen: {seen.words}"
+
+
+def test_every_row_names_a_promise_and_the_table_has_it() -> None:
+    assert len(ROWS) >= 20
+    for name, each in ROWS.items():
+        assert each.promised
+        assert each.run.__doc__
+        entry = as_json(name, source_rows.NEVER, 0.0, None)
+        assert f"| {name} | {each.promised} | no stage ever came | **no** | – |" in as_markdown([entry])
