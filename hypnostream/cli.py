@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from hypnostream import __version__
+from hypnostream.commands.bridge import bridge
+from hypnostream.commands.doctor import doctor
 from hypnostream.commands.keys import keys as keys_commands
 from hypnostream.commands.train import train
 from hypnostream.errors import UserError
@@ -21,8 +23,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Sleep stages from live or recorded polysomnography, second by second. Not a medical device.",
 )
+app.command()(doctor)
 app.add_typer(keys_commands, name="keys")
 app.add_typer(train, name="train")
+app.add_typer(bridge, name="bridge")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Config = Annotated[Path | None, typer.Option(help="A bed's TOML file.")]
@@ -58,7 +62,7 @@ def _speed(text: str) -> float | None:
 
 @app.command()
 def replay(
-    file: Annotated[Path, typer.Argument(help="An EDF or EDF+ recording.")],
+    file: Annotated[Path, typer.Argument(help="A recording in EDF, EDF+ or XDF.")],
     out: Annotated[Path | None, typer.Option(help="The report's folder (default: a new one beside you).")] = None,
     config: Config = None,
     speed: Annotated[str, typer.Option(help="max, realtime, or so many times real time.")] = "max",
@@ -92,14 +96,31 @@ def replay(
 @app.command()
 def run(
     config: Annotated[Path, typer.Option(help="A bed's TOML file.")],
-    out: Annotated[Path | None, typer.Option(help="The report's folder (default: a new one beside you).")] = None,
+    out: Annotated[Path | None, typer.Option(help="The session's folder (default: one in keep.folder).")] = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep the raw signals too.")] = False,
+    metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and health.")] = None,
+    log: Annotated[str, typer.Option(help="text or json, on stderr.")] = "text",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Stage live from LSL until stopped. Ctrl-C and SIGTERM close cleanly, with a report."""
-    from hypnostream.bridges.live import run_live
+    """Stage live from LSL until stopped. Ctrl-C and SIGTERM close cleanly, with a report.
+
+    A session that was cut off otherwise goes on when this is run again.
+    """
+    from msgspec.structs import replace
+
+    from hypnostream.bridges.live import LiveOptions, run_live
+    from hypnostream.bridges.logs import configure_logs
+    from hypnostream.bridges.overseers import overseers_of
     from hypnostream.bridges.terminal import summary_lines
     from hypnostream.config import load_config
 
-    summary, folder = run_live(load_config(config), out, announce=lambda line: typer.echo(line, err=True))
+    configure_logs(log, log_level)
+    bed = load_config(config)
+    if record:
+        bed = replace(bed, keep=replace(bed.keep, record=True))
+    with overseers_of(bed, metrics) as overseers:
+        options = LiveOptions(bed, out, lambda line: typer.echo(line, err=True), overseers=overseers)
+        summary, folder = run_live(options)
     for line in summary_lines(summary, folder):
         typer.echo(line)
 
@@ -140,9 +161,9 @@ def inspect(
     bed = BedConfig() if config is None else load_config(config)
     source: Source
     if file is not None:
-        from hypnostream.bridges.edf import EdfSource
+        from hypnostream.bridges.recorded import open_recording
 
-        source = EdfSource(file)
+        source = open_recording(file)
     else:
         from hypnostream.bridges.live import open_lsl
 

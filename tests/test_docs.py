@@ -38,7 +38,7 @@ ADDRESS = "tcp://127.0.0.1:5556"  # what the pages say; here every port is a fre
 EPOCHS = 20
 WITHIN_S = 120.0
 ELSEWHERE = {"make demo": ".ci/run", "make test": ".ci/run"}
-SLOW = ("hypnostream bench", "hypnostream train", "hypnostream run", "hypnostream inspect --lsl")
+SLOW = ("hypnostream bench", "hypnostream doctor", "hypnostream train", "hypnostream run", "hypnostream inspect --lsl")
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     (folder / "bed.toml").write_text(bed.replace(ADDRESS, "tcp://127.0.0.1:*"))
     (house / "lsl.cfg").write_text(private_lsl_config(lsl_session))
     _write_data(house / "shared" / "data")
+    (folder / "examples").symlink_to(ROOT / "examples")
     program = programs / "hypnostream"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m hypnostream "$@"\n')
     program.chmod(0o755)
@@ -186,9 +187,12 @@ def test_a_shown_command_works(command: Command, desk: Desk, publisher: Publishe
     watching = arguments[:2] == ["hypnostream", "watch"]
     if watching:
         arguments = ["hypnostream", "watch", publisher.address, *(a for a in arguments[2:] if a != ADDRESS)]
+    bridging = arguments[:3] == ["hypnostream", "bridge", "web"]
+    if bridging:
+        arguments += ["--connect", publisher.address, "--address", "127.0.0.1:0"]
     arguments = [argument.replace(ADDRESS, "tcp://127.0.0.1:*") for argument in arguments]
     with ExitStack() as companions:
-        if arguments[1] == "run" or "--lsl" in arguments:
+        if arguments[1] == "run" or "--lsl" in arguments or arguments[1:3] == ["doctor", "--config"]:
             companions.enter_context(monitor(desk))
         process = companions.enter_context(desk.start(arguments))
         if watching:
@@ -197,10 +201,14 @@ def test_a_shown_command_works(command: Command, desk: Desk, publisher: Publishe
             lines = [json.loads(process.stdout.readline()) for _ in range(3)]
             assert [line["stage"] for line in lines] == ["N2", None, "R"]
             process.send_signal(signal.SIGINT)
+        if bridging:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("serving http://127.0.0.1:")
+            process.terminate()
         out, err = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0, err
     assert "Traceback" not in err
-    assert watching or out.strip()
+    assert watching or bridging or out.strip()
     _assert_shown(command, out)
     if "--json" in arguments:
         json.loads(out)

@@ -123,7 +123,8 @@ class NoticeLog:
             *([notice.subject] if notice.subject else []),
             *([notice.detail] if notice.detail else []),
         ]
-        level = logging.WARNING if notice.kind in _WARNINGS else logging.INFO
+        bad = notice.kind in _WARNINGS or notice.kind.endswith("_failed")
+        level = logging.WARNING if bad else logging.INFO
         _say(level, notice.kind, ": ".join(parts), detail=notice.detail, **fields)
 
     def observe(self, reading: Reading) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from hypnostream import __version__
 from hypnostream.bridges.http_endpoint import HttpEndpoint, Page
+from hypnostream.bridges.messages import SESSION_ENDED
 from hypnostream.bridges.overseer import Reading
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.stream.channels import QUALITY_NAMES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS = "127.0.0.1:9464"
 SILENT_S = 10.0  # a loop that has given no sign of life for so long on the wall hangs
 WITHOUT_EPOCH_S = 120.0  # nor does one work that beats and closes no epoch: one closes each 30 s, whatever arrived
+ENDING_S = 1800.0  # how long the report and the recording of a night may take once the session has ended
 STARTING_S = 120.0  # how long it may take from the start to the first sign of life
 MOST_STREAMS = 64  # names come from the network: more of them than this are not shown
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -37,7 +39,7 @@ class Health(msgspec.Struct, frozen=True):
     """
 
     alive: bool
-    state: str  # "starting", "running", "hanging"
+    state: str  # "starting", "running", "ending", "hanging"
     heartbeat_age_s: float | None
     epoch_age_s: float | None
     stalled: tuple[str, ...]
@@ -65,6 +67,7 @@ class Metrics:
         self._made = wall()
         self._beat: float | None = None
         self._epoch: float | None = None
+        self._ended: float | None = None
         self._reading = Reading()
         self._channels: tuple[ChannelState, ...] = ()
         self._epochs = self._absent = self._provisional = 0
@@ -109,6 +112,8 @@ class Metrics:
     def notice(self, notice: Notice) -> None:
         """Counted by its kind."""
         self._notices[notice.kind] += 1
+        if notice.kind == SESSION_ENDED:
+            self._ended = self._wall()
 
     def observe(self, reading: Reading) -> None:
         """How things stand."""
@@ -127,6 +132,8 @@ class Metrics:
     def health(self) -> Health:
         """How the session does; see `Health`."""
         now, stalled = self._wall(), tuple(self._reading.stalled)[:MOST_STREAMS]
+        if self._ended is not None and now - self._ended < ENDING_S:
+            return Health(True, "ending", None, None, stalled, "the session has ended, its report is being written")
         if self._beat is None:
             waited_s = now - self._made
             late = waited_s > self._starting_s

@@ -7,6 +7,8 @@ is sent.
 import os
 import socket
 
+from hypnostream.bridges.messages import SESSION_ENDED
+from hypnostream.bridges.metrics import ENDING_S
 from hypnostream.bridges.overseer import Reading
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.source import Notice
@@ -28,7 +30,7 @@ def tell(state: str) -> bool:
 
 
 class ServiceManager:
-    """An overseer (see `bridges.overseer`): up with the first heartbeat, alive with each, ending when closed."""
+    """An overseer (see `bridges.overseer`): up, alive with each heartbeat, ending when the session ended."""
 
     def __init__(self) -> None:
         self._ready = False
@@ -43,13 +45,11 @@ class ServiceManager:
         tell("WATCHDOG=1")
 
     def notice(self, notice: Notice) -> None:
-        """The latest is what `systemctl status` shows."""
+        """The latest is what `systemctl status` shows. Once the session has ended no heartbeat comes any more."""
         text = " ".join(f"{notice.kind} {notice.subject}".split())
         tell(f"STATUS={text[:200]}")
+        if notice.kind == SESSION_ENDED:
+            tell(f"STOPPING=1\nWATCHDOG_USEC={ENDING_S * 1e6:.0f}")
 
     def observe(self, reading: Reading) -> None:
         """Numbers are for the metrics."""
-
-    def close(self) -> None:
-        """The session ends in order."""
-        tell("STOPPING=1")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hypnostream.bridges.messages import SESSION_ENDED
 from hypnostream.bridges.service_manager import ServiceManager, tell
 from hypnostream.stream.source import SOURCE_STALLED, Notice
 
@@ -22,9 +23,16 @@ def test_up_alive_and_ending_in_this_order(tmp_path: Path, monkeypatch: pytest.M
         service.heartbeat(1.0)
         service.heartbeat(2.0)
         service.notice(Notice(SOURCE_STALLED, "oxi\nREADY=0", 3.0))
-        service.close()
-        said = [manager.recv(4096).decode() for _ in range(5)]
-    assert said == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "STATUS=source_stalled oxi READY=0", "STOPPING=1"]
+        service.notice(Notice(SESSION_ENDED, "", 4.0))
+        said = [manager.recv(4096).decode() for _ in range(6)]
+    assert said == [
+        "READY=1",
+        "WATCHDOG=1",
+        "WATCHDOG=1",
+        "STATUS=source_stalled oxi READY=0",
+        "STATUS=session_ended",
+        "STOPPING=1\nWATCHDOG_USEC=1800000000",
+    ]
 
 
 @unix

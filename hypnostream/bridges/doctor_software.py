@@ -1,0 +1,99 @@
+"""What is installed, and whether the model runs: versions, backends, one epoch staged."""
+
+import platform
+import time
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import numpy as np
+
+from hypnostream import __version__
+from hypnostream.bridges.doctor import OK, PROBLEM, UNKNOWN, WARNING, Check
+from hypnostream.config import BedConfig
+from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.session import Session
+from hypnostream.errors import UserError
+from hypnostream.stream.channels import OK as GOOD
+from hypnostream.stream.seconds import Seconds
+from hypnostream.stream.stages import EPOCH_S
+
+PACKAGES = ("numpy", "scipy", "onnxruntime", "msgspec", "pyarrow", "pyzmq", "pylsl", "prometheus-client", "psutil")
+SLOW_S = 1.0  # a provisional stage is due each second
+_TRIALS = 5
+
+
+def examine(config: BedConfig) -> Iterator[Check]:
+    """Versions first, then a bundle that loads, then an epoch that is staged, twice alike."""
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    yield Check("hypnostream", OK, f"{__version__}, Python {platform.python_version()}, {system}")
+    yield packages()
+    yield libraries()
+    yield from backends()
+    from hypnostream.bridges.replay import bundle_of
+
+    try:
+        bundle = bundle_of(config)
+        yield Check("bundle", OK, f"{bundle.content.name} {bundle.content.version} ({bundle.hash[:12]}) is whole")
+        yield one_epoch(bundle)
+    except UserError as error:
+        yield Check("bundle", PROBLEM, str(error), "see model.bundle in the bed's file")
+
+
+def packages() -> Check:
+    """Each package that a bedside needs."""
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Check("packages", PROBLEM, f"{', '.join(missing)} not installed", "install hypnostream again")
+    return Check("packages", OK, ", ".join(found))
+
+
+def libraries() -> Check:
+    """Native libraries by their own word."""
+    import pylsl
+    import zmq
+
+    number = pylsl.library_version()
+    curve = "with" if zmq.has("curve") else "without"
+    return Check("libraries", OK, f"liblsl {number // 100}.{number % 100:02}, ZeroMQ {zmq.zmq_version()} {curve} CURVE")
+
+
+def backends() -> Iterator[Check]:
+    """What could run the model here."""
+    import onnxruntime
+
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
+    yield Check("backend", OK, f"onnxruntime {onnxruntime.__version__} with {providers}; the CPU is what is used")
+    if find_spec("tensorrt") is None:
+        yield Check("backend", OK, "no TensorRT here; nothing needs it")
+    else:
+        yield Check("backend", UNKNOWN, "TensorRT is installed; this version does not use it")
+
+
+def one_epoch(bundle: Bundle) -> Check:
+    """Stage the same epoch of noise several times: the answer must be a distribution, always the same, and in time."""
+    backend = OnnxBackend(bundle)
+    rng = np.random.default_rng(0)
+    noise = tuple(20 * rng.standard_normal((EPOCH_S, spec.rate_hz)).astype(np.float32) for spec in bundle.channels)
+    count = len(bundle.channels)
+    seconds = Seconds(0, tuple(range(count)), noise, np.full((count, EPOCH_S), GOOD, np.uint8))
+    answers, took_s = set(), []
+    for _ in range(_TRIALS):
+        session, started = Session(bundle, backend), time.perf_counter()
+        answers.add(session.advance(seconds, provisional=False)[0].probabilities)
+        took_s.append(time.perf_counter() - started)
+    answer = next(iter(answers))
+    if len(answers) > 1 or not np.isfinite(answer).all() or abs(sum(answer) - 1) > 1e-3:
+        said = f"an epoch of noise gave {len(answers)} different answers, one of them {answer}"
+        return Check("one epoch", PROBLEM, said, "install onnxruntime again, or another version")
+    best_s = min(took_s)
+    slow = best_s > SLOW_S / 2
+    said = f"staged by {backend.name} in {best_s * 1000:.1f} ms at best, {max(took_s) * 1000:.1f} ms at worst"
+    todo = "set provisional = false, or take a faster machine"
+    return Check("one epoch", WARNING if slow else OK, said, todo if slow else "")

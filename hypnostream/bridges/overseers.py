@@ -1,0 +1,26 @@
+"""Which overseers a bed's session has: logs always, the service manager, metrics where an address is given."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from hypnostream.bridges.logs import NoticeLog
+from hypnostream.bridges.metrics import STARTING_S, Metrics
+from hypnostream.bridges.overseer import Overseer
+from hypnostream.bridges.service_manager import ServiceManager
+from hypnostream.config import BedConfig
+
+
+@contextmanager
+def overseers_of(config: BedConfig, metrics: str | None = None) -> Iterator[tuple[Overseer, ...]]:
+    """The overseers of one session, until it is over. `metrics` stands above the configuration's address.
+
+    UserError: the address for metrics is refused or taken.
+    """
+    with ExitStack() as stack:
+        overseers: list[Overseer] = [NoticeLog(), ServiceManager()]
+        address = metrics or config.metrics.address
+        if address is not None:
+            starting_s = config.lsl.timeout_s + STARTING_S
+            served = Metrics(address, insecure=config.publish.insecure, starting_s=starting_s)
+            overseers.append(stack.enter_context(served))
+        yield tuple(overseers)
