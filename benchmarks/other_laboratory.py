@@ -26,6 +26,7 @@ from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.stream.clock import VirtualClock
 from hypnostream.stream.montage import resolve
+from hypnostream.stream.source import Notice
 from hypnostream.stream.stages import STAGES, stage_codes
 
 UV_PER_UNIT = 100.0
@@ -43,6 +44,9 @@ class Provisional:
         """Keep it by second and epoch."""
         if not result.final:
             self.stages.setdefault(result.seconds, {})[result.epoch] = result.stage
+
+    def notice(self, notice: Notice) -> None:
+        """Nothing to keep."""
 
     def heartbeat(self, now_s: float) -> None:
         """Nothing to do."""
@@ -69,7 +73,7 @@ def stage_night(path: Path, bundle_path: Path | None, provisional: Provisional |
     montage = resolve(source.streams, bundle.channels)
     session = Session(bundle, OnnxBackend(bundle))
     bed = Bed(source.streams, montage, session, provisional=provisional is not None)
-    outcome = run(source, bed, VirtualClock(), [] if provisional is None else [provisional], replay=True)
+    outcome = run(source, bed, VirtualClock(), [] if provisional is None else [provisional])
     source.close()
     return stage_codes(result.stage for result in outcome.final)
 

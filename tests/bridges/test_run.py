@@ -16,7 +16,7 @@ from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
 from hypnostream.stream.montage import resolve
-from hypnostream.stream.source import Chunk, ListSource, Source, StreamInfo
+from hypnostream.stream.source import Chunk, ListSource, Notice, Source, StreamInfo
 from hypnostream.stream.stages import EPOCH_S
 from tests.recordings import between, night, simulated_signals, write_night
 
@@ -31,9 +31,13 @@ class Listener:
 
     said: list[tuple[StageResult, float, float | None]] = field(default_factory=list)
     beats: list[float] = field(default_factory=list)
+    noticed: list[Notice] = field(default_factory=list)
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
         self.said.append((result, now_s, latency_s))
+
+    def notice(self, notice: Notice) -> None:
+        self.noticed.append(notice)
 
     def heartbeat(self, now_s: float) -> None:
         self.beats.append(now_s)
@@ -55,7 +59,7 @@ def staged(source: Source, clock: Clock | None = None, provisional: bool = False
         source.streams, resolve(source.streams, BUNDLE.channels), Session(BUNDLE, BACKEND), provisional=provisional
     )
     listener = Listener()
-    return run(source, bed, clock or VirtualClock(), [listener], replay=True), listener
+    return run(source, bed, clock or VirtualClock(), [listener]), listener
 
 
 def said(outcome: Outcome) -> list[StageResult]:
@@ -115,7 +119,7 @@ def test_a_live_session_ends_where_its_samples_do() -> None:
     streams, chunks = night(EPOCHS)
     batches = [[part for chunk in chunks for part in between(chunk, s, s + 5.0)] for s in np.arange(0.0, 75.0, 5.0)]
     batches[-1].append(Chunk("eeg", np.zeros((1, 4), np.float32), np.array([1e12])))  # a stamp that is believed by none
-    source = ListSource(streams, batches, duration_s=8 * 3600.0)
+    source = ListSource(streams, batches)
     bed = Bed(streams, resolve(streams, BUNDLE.channels), Session(BUNDLE, BACKEND), provisional=False)
     outcome = run(source, bed, VirtualClock(), [])
     assert outcome.end_s == pytest.approx(75.0, abs=0.01)
@@ -127,7 +131,7 @@ def test_asked_to_stop_it_says_what_it_has() -> None:
     batches = [[part for chunk in chunks for part in between(chunk, s, s + 1.0)] for s in np.arange(0.0, 120.0)]
     source = ListSource(streams, batches)
     bed = Bed(streams, resolve(streams, BUNDLE.channels), Session(BUNDLE, BACKEND), provisional=False)
-    outcome = run(source, bed, VirtualClock(), [], stop=lambda: len(source.batches) <= 80, replay=True)
+    outcome = run(source, bed, VirtualClock(), [], stop=lambda: len(source.batches) <= 80)
     assert [result.epoch for result in outcome.final] == [0, 1]
     assert outcome.end_s == pytest.approx(40.0, abs=0.01)
 
