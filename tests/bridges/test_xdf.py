@@ -1,3 +1,4 @@
+import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hypnostream.bridges.recorded import open_recording
+from hypnostream.bridges.replay import ReplayOptions, replay
+from hypnostream.bridges.tables import read_epochs
 from hypnostream.bridges.xdf import XdfSource
+from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.bed import Bed
+from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
-from hypnostream.stream.source import ChannelInfo, Chunk, StreamInfo
+from hypnostream.stream.montage import resolve
+from hypnostream.stream.source import ChannelInfo, Chunk, ListSource, Source, StreamInfo
 from tests import xdf_files as xdf
-from tests.recordings import night
+from tests.command_line import Cli
+from tests.recordings import between, night, write_night
 from tests.xdf_files import RECORDER_S, SenderClock
 
 RATE_HZ = 100
@@ -330,3 +339,60 @@ def test_any_damage_gives_a_recording_or_one_clear_line(tmp_path: Path, minute: 
 def test_any_bytes_give_one_clear_line(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError):
         XdfSource(written(tmp_path / "bytes.xdf", b"XDF:" + content))
+
+
+def test_a_night_in_xdf_gives_the_stages_that_it_gives_in_edf(tmp_path: Path) -> None:
+    streams, sent = night(10)
+    clocks = [SenderClock(1e5, 5e-5), SenderClock(-3000.0), SenderClock(0.0, -2e-5), SenderClock(77.0)]
+    content = xdf.recording(streams, sent, clocks, [(40.0, "Lights off"), (200.0, "lights on")], error_s=1e-3)
+    options = [ReplayOptions(out=tmp_path / name) for name in ("xdf-report", "edf-report")]
+    from_xdf, _ = replay(written(tmp_path / "night.xdf", content), options[0])
+    from_edf, _ = replay(write_night(tmp_path / "night.edf", 10), options[1])
+    (_, ours), (_, theirs) = (read_epochs(option.out / "epochs.parquet") for option in options if option.out)
+    assert [row.stage for row in ours] == [row.stage for row in theirs]
+    assert len(ours) == 10
+    assert max(abs(a.probability("N2") - b.probability("N2")) for a, b in zip(ours, theirs, strict=True)) < 0.02
+    assert from_xdf.lights_off_s == pytest.approx(40.0, abs=0.01)
+    assert from_xdf.lights_on_s == pytest.approx(200.0, abs=0.01)
+    assert from_xdf.sleep.recording_min == pytest.approx(160 / 60, abs=1e-3)
+    assert from_edf.lights_off_s is None
+    assert [channel.label for channel in from_xdf.channels] == [channel.label for channel in from_edf.channels]
+
+
+def test_the_same_samples_give_the_same_night_from_xdf_and_from_memory(tmp_path: Path) -> None:
+    streams, sent = night(4)
+    content = xdf.recording(streams, sent, [SenderClock()] * len(streams), sparse_stamps=False)
+    source = XdfSource(written(tmp_path / "night.xdf", content), chunk_s=30.0)
+    assert staged(source) == staged(
+        ListSource(
+            source.streams,
+            [
+                [part for chunk in sent for part in between(chunk, begin_s - 1e-3, begin_s + 30 - 1e-3)]
+                for begin_s in (0.0, 30.0, 60.0, 90.0)
+            ],
+        )
+    )
+
+
+def staged(source: Source) -> list[tuple[int, str | None, tuple[float, ...]]]:
+    """What a bed says of a source, probabilities to a thousandth: stamps differ by a microsecond."""
+    bundle = load_bundle()
+    bed = Bed(source.streams, resolve(source.streams, bundle.channels), Session(bundle, OnnxBackend(bundle), 0.0))
+    bed.provisional = False
+    results = []
+    while not source.exhausted:
+        bed.push(source.read(0.0))
+        results += bed.advance(bed.reached_s)
+    results += bed.finish(120.0)
+    return [(r.epoch, r.stage, tuple(round(p, 3) for p in r.probabilities)) for r in results if r.final]
+
+
+def test_the_command_line_takes_an_xdf_file(cli: Cli, tmp_path: Path, minute: bytes) -> None:
+    path = written(tmp_path / "minute.xdf", minute)
+    inspected = cli("inspect", path, "--json")
+    assert inspected.code == 0
+    assert [channel["label"] for channel in json.loads(inspected.out)["channels"]] == ["C4", "M1"]
+    replayed = cli("replay", path, "--out", tmp_path / "report")
+    assert (replayed.code, "Traceback" in replayed.err) == (0, False)
+    assert "2 epochs" in replayed.out
+    assert cli("replay", written(tmp_path / "none.xdf", b"XDF:")).code == 2
