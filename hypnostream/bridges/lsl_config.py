@@ -18,9 +18,13 @@ _PEER: Final = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 _Ini = dict[tuple[str, str], str]  # by section and key
 
 # liblsl asks for streams every 1.75 s and takes 0.64 s to learn a clock's offset: too slow to be back within a second.
+# Each time it asks it holds four ports of the 32 in LSL's range until the longest round trip is over, and who asks
+# often and waits long takes them all: then new outlets find no port in the range, and nobody finds them.
 _QUICK: Final[_Ini] = {
     ("tuning", "MulticastMinRTT"): "0.1",
+    ("tuning", "MulticastMaxRTT"): "0.5",
     ("tuning", "UnicastMinRTT"): "0.1",
+    ("tuning", "UnicastMaxRTT"): "0.5",
     ("tuning", "ContinuousResolveInterval"): "0.2",
     ("tuning", "TimeProbeInterval"): "0.02",
     ("tuning", "TimeProbeMaxRTT"): "0.1",

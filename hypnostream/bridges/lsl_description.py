@@ -9,31 +9,18 @@ and prefilter; for the stream
 """
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import pylsl
 
+from hypnostream.bridges.stream_description import Description
 from hypnostream.stream.source import ChannelInfo, Source, StreamInfo
 
 _LSL_TYPES: Final = {"eeg": "EEG", "eog": "EOG", "emg": "EMG", "ecg": "ECG", "resp": "Respiration", "spo2": "SpO2"}
 _MAX_CHANNELS, _MAX_RATE_HZ, _MAX_TEXT = 4096, 1e6, 200
 _LEAST_BUFFER_S, _SLACK_WALL_S, _LONGEST_BUFFER_S = 360.0, 20.0, 12 * 3600.0
 _MAX_BUFFER_SAMPLES = 16_000_000  # liblsl sets aside 16 bytes for each, at once
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What a stream says of itself. `problems` are one-line sentences on what it said that cannot be."""
-
-    stream: StreamInfo
-    stream_clock: bool
-    speed: float
-    start_s: float
-    start_utc: datetime | None
-    duration_s: float | None
-    problems: tuple[str, ...]
 
 
 def buffer_s(speed: float, duration_s: float | None, rate_hz: float) -> int:

@@ -1,0 +1,95 @@
+"""When to look for samples: seldom, but often around the moment when a stream is about to complete a second.
+
+Results come with complete seconds. Looking every few milliseconds for the rest of the time costs twenty times as much
+and brings nothing forward.
+"""
+
+import math
+from dataclasses import dataclass
+
+OFTEN_S = 0.005  # as long as nobody said when seconds begin
+COARSE_S, FINE_S = 0.1, 0.003
+_WINDOW_S = 0.25  # of looking often for a sample that does not come
+_MARGIN_S = 0.01  # the looking begins so long before the usual moment,
+_EARLIER_S, _LATER = 0.02, 0.05  # which moves earlier by so much, later by such a share, as samples come
+_SILENT_S = 2.0
+
+
+@dataclass(slots=True)
+class _Awaited:
+    """A stream: its period, the grid second that it is to complete next, and how long after that it usually does."""
+
+    period_s: float
+    second: int
+    lead_s: float = 0.0
+    looked_s: float = -math.inf
+    heard_s: float = -math.inf
+
+
+class Lookout:
+    """All times are seconds on the clock of LSL. Single-threaded."""
+
+    def __init__(self, t0_s: float | None = None) -> None:
+        self._t0_s = t0_s
+        self._streams: dict[str, _Awaited] = {}
+        self._coarse_s = -math.inf
+
+    def expect(self, t0_s: float) -> None:
+        """Seconds are complete at `t0_s` and each whole second from it."""
+        self._t0_s = t0_s
+        self._streams.clear()
+
+    def forget(self, stream_id: str) -> None:
+        """This stream is gone."""
+        self._streams.pop(stream_id, None)
+
+    def due(self, now_s: float) -> list[str] | None:
+        """Who is to be looked at now: None is everyone, [] nobody."""
+        if self._t0_s is None or now_s - self._coarse_s >= COARSE_S or now_s < self._coarse_s:
+            self._coarse_s = now_s
+            return None
+        return [stream_id for stream_id, stream in self._streams.items() if self._opens_s(stream, now_s) <= now_s]
+
+    def looked(self, stream_id: str, now_s: float, newest_s: float | None, rate_hz: float) -> bool:
+        """The stream was looked at, its newest sample being from `newest_s` (None: nothing came). True when that
+        completed a second."""
+        if self._t0_s is None or rate_hz <= 0:
+            return False
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if newest_s is not None:
+                second = math.floor(newest_s - self._t0_s) + 1
+                self._streams[stream_id] = _Awaited(1 / rate_hz, second, looked_s=now_s, heard_s=now_s)
+            return False
+        since_s, stream.looked_s = now_s - stream.looked_s, now_s
+        if newest_s is None:
+            return False
+        stream.heard_s = now_s
+        completed = math.floor(newest_s - self._t0_s + 1.02 * stream.period_s)
+        if completed < stream.second:
+            return False
+        late_s = now_s - (self._t0_s + completed)
+        if since_s > 3 * FINE_S:  # it came at a time when nobody looked
+            stream.lead_s = min(stream.lead_s, late_s) - _EARLIER_S
+        else:
+            stream.lead_s += _LATER * (late_s - _MARGIN_S - stream.lead_s)
+        stream.lead_s = min(max(stream.lead_s, -1.0), 1.0)
+        stream.second = completed + 1
+        return True
+
+    def wait_s(self, now_s: float) -> float:
+        """How long nobody needs to look."""
+        if self._t0_s is None:
+            return OFTEN_S
+        opens_s = min((self._opens_s(stream, now_s) for stream in self._streams.values()), default=math.inf)
+        return max(min(opens_s, self._coarse_s + COARSE_S) - now_s, FINE_S if opens_s <= now_s else 0.0)
+
+    def _opens_s(self, stream: _Awaited, now_s: float) -> float:
+        """When to begin to look often: in the past as long as it is to be done."""
+        if self._t0_s is None or now_s - stream.heard_s > _SILENT_S:
+            return math.inf
+        begin_s = self._t0_s + stream.second + stream.lead_s
+        if now_s > begin_s + _WINDOW_S:
+            stream.second = math.ceil(now_s - self._t0_s - stream.lead_s - _WINDOW_S)
+            begin_s = self._t0_s + stream.second + stream.lead_s
+        return begin_s
