@@ -43,6 +43,7 @@ from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import Arrival, LiveSource, Notice, Step
 
 FASTEST = 1e5  # times real time; at more, no two streams keep in step
+REORDER_S = 0.3  # how long a chunk that overtook others waits for them
 OTHER_CLOCK_S = 2.0  # what the machine's own clock may have been corrected by while no one looked
 
 _logger = logging.getLogger(__name__)
@@ -253,7 +254,7 @@ class _Live:
 def bed_of(record: SessionRecord, session: Session) -> Bed:
     """The bed of a session, before its first step. Its streams declare themselves in the steps."""
     montage = Montage(tuple(session.bundle.channels), ())
-    return Bed((), montage, session, record.lateness_s, record.provisional, record.channels, record.stall_s)
+    return Bed((), montage, session, record.lateness_s, record.provisional, record.channels, record.stall_s, REORDER_S)
 
 
 def _ended(record: SessionRecord) -> SessionRecord:

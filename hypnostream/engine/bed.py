@@ -6,6 +6,7 @@ Replay and live run this same class; they differ only in where steps come from. 
 alone, and all that it remembers can be written down and taken up again.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -60,7 +61,7 @@ class Bed:
     """The pipeline of one bed. `streams` that the montage takes nothing from are ignored; others may come in steps.
 
     `overrides` are the configuration's [channels]; `stall_s` is after how much silence a stream has stalled, in
-    seconds of the session's clock.
+    seconds of the session's clock, `reorder_s` how long what overtook a chunk waits for it (in files nothing does).
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class Bed:
         provisional: bool = True,
         overrides: Mapping[str, str] | None = None,
         stall_s: float = STALL_S,
+        reorder_s: float = 0.0,
     ) -> None:
         self.session, self.provisional = session, provisional
-        self._specs, self._stall_s = montage.specs, stall_s
+        self._specs, self._stall_s, self._reorder_s = montage.specs, stall_s, reorder_s
         self._overrides = dict(overrides or {})
         self._streams = {info.stream_id: info for info in streams}
         self._paths: dict[str, StreamPath] = {}
@@ -140,6 +142,8 @@ class Bed:
                 elif isinstance(arrival, Notice) and not self._said_already(arrival):
                     said.notices.append(arrival)
         for path in self._paths.values():
+            for block in path.release(step.now_s):
+                self.grid.push(block)
             said.notices += path.watch(step.now_s)
         said.results = self.advance(step.now_s)
         if any(result.final for result in said.results):
@@ -164,7 +168,7 @@ class Bed:
         """No sample comes any more: close everything up to the end of the epoch that `end_s` lies in."""
         whole = int(end_s - self.session.t0_s + 1e-6)
         for path in self._paths.values():
-            for block in path.flush(whole):
+            for block in (*path.release(math.inf), *path.flush(whole)):
                 self.grid.push(block)
         return self._say(self.grid.finish(end_s))
 
@@ -184,7 +188,8 @@ class Bed:
         self._streams = {info.stream_id: info for info in state.streams}
         self._gave_way = dict(state.gave_way)
         self._paths = {
-            path.info.stream_id: StreamPath.restored(path, state.t0_s, self._stall_s) for path in state.paths
+            path.info.stream_id: StreamPath.restored(path, state.t0_s, self._stall_s, self._reorder_s)
+            for path in state.paths
         }
         self.grid.restore(state.grid)
         self.session.restore(state.session)
@@ -226,6 +231,8 @@ class Bed:
                 continue
             own, first = self._paths.get(info.stream_id), self.grid.next_second
             if own is not None:  # what it said when it was another counts, and is not said again
+                for block in own.release(math.inf):
+                    self.grid.push(block)
                 # Of a stream without a rate all that is certain has come out; more would be said of the future.
                 until = own.conditioner.next_second + _FAR if steady(own.info) else first
                 for block in own.flush(until, incomplete=False):
@@ -276,7 +283,9 @@ class Bed:
     def _open(self, info: StreamInfo, derivations: Sequence[Derivation], now_s: float, first_second: int) -> None:
         places = {spec.name: index for index, spec in enumerate(self._specs)}
         served = [places[d.spec.name] for d in derivations]
-        path = StreamPath(info, derivations, served, self.session.t0_s, now_s, self._stall_s, first_second)
+        path = StreamPath(
+            info, derivations, served, self.session.t0_s, now_s, self._stall_s, first_second, self._reorder_s
+        )
         self.grid.serve(info.stream_id, served, steady(info))
         self._paths[info.stream_id] = path
         self._gave_way.pop(info.stream_id, None)

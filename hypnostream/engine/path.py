@@ -1,6 +1,6 @@
 """One stream's way from chunks to conditioned seconds, and what is to be said of it on the way.
 
-    chunk -> ring -> conditioner -> seconds
+    chunk -> reorder -> ring -> conditioner -> seconds
 
 It watches the stream too: that it stalled, that it speaks again, how many samples did not come.
 """
@@ -12,6 +12,7 @@ from hypnostream.stream.channels import Derivation
 from hypnostream.stream.conditioner import conditioner_for
 from hypnostream.stream.conditioning import ConditionerState, StreamConditioner
 from hypnostream.stream.irregular import IrregularConditioner, IrregularState
+from hypnostream.stream.reorder import Reorder, ReorderState
 from hypnostream.stream.ring import RingBuffer
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import SAMPLES_LOST, SOURCE_RESUMED, SOURCE_STALLED, Chunk, Notice, StreamInfo
@@ -44,6 +45,7 @@ class PathState:
     places: tuple[int, ...]
     filtered: ConditionerState | None
     held: IrregularState | None
+    reorder: ReorderState
     heard_s: float
     stalled: bool = False
     lost_said: int = 0
@@ -61,10 +63,12 @@ class StreamPath:
         now_s: float,
         stall_s: float,
         first_second: int = 0,
+        reorder_s: float = 0.0,
     ) -> None:
         self.info, self.derivations, self.places = info, tuple(derivations), tuple(places)
         self.stall_s = max(stall_s, 3.0 / info.rate_hz) if info.rate_hz else 10 * stall_s
         self.conditioner = conditioner_for(info, derivations, places, t0_s, first_second)
+        self._reorder = Reorder(info.rate_hz, reorder_s)
         self._ring = RingBuffer(len(info.channels), round(RING_S * info.rate_hz) or _IRREGULAR_RING)
         self._reader = self._ring.reader()
         self.heard_s = now_s
@@ -89,13 +93,8 @@ class StreamPath:
         if not len(chunk.timestamps):
             return [], []
         before_s = self.conditioner.reached_s
-        seconds: list[Seconds] = []
-        # A chunk longer than the ring goes through it piece by piece, so that none of it is lost.
-        for start in range(0, len(chunk.timestamps), self._ring.capacity):
-            part = slice(start, start + self._ring.capacity)
-            self._ring.append(chunk.samples[part], chunk.timestamps[part])
-            samples, timestamps = self._reader.read()
-            seconds += self.conditioner.push(Chunk(chunk.stream_id, samples, timestamps))
+        in_order = self._reorder.push(chunk, now_s) if self._reorder.wait_s else [chunk]
+        seconds = [second for each in in_order for second in self._condition(each)]
         notices: list[Notice] = []
         if self.stalled:
             gap_s = max(0.0, float(chunk.timestamps[0]) - before_s)
@@ -103,9 +102,25 @@ class StreamPath:
         self.heard_s, self.stalled = now_s, False
         return seconds, notices
 
+    def release(self, now_s: float) -> list[Seconds]:
+        """What comes of samples that waited for others which have not come by `now_s`."""
+        if not self._reorder.held_samples:
+            return []
+        return [second for each in self._reorder.release(now_s) for second in self._condition(each)]
+
     def flush(self, until_second: int, incomplete: bool = True) -> list[Seconds]:
         """What comes before `until_second`: see StreamConditioner.flush."""
         return self.conditioner.flush(until_second, incomplete)
+
+    def _condition(self, chunk: Chunk) -> list[Seconds]:
+        seconds: list[Seconds] = []
+        # A chunk longer than the ring goes through it piece by piece, so that none of it is lost.
+        for start in range(0, len(chunk.timestamps), self._ring.capacity):
+            part = slice(start, start + self._ring.capacity)
+            self._ring.append(chunk.samples[part], chunk.timestamps[part])
+            samples, timestamps = self._reader.read()
+            seconds += self.conditioner.push(Chunk(chunk.stream_id, samples, timestamps))
+        return seconds
 
     def watch(self, now_s: float) -> list[Notice]:
         """That the stream has said nothing for too long, once."""
@@ -136,15 +151,17 @@ class StreamPath:
             self.places,
             remembered if isinstance(remembered, ConditionerState) else None,
             remembered if isinstance(remembered, IrregularState) else None,
+            self._reorder.snapshot(),
             self.heard_s,
             self.stalled,
             self._lost_said,
         )
 
     @classmethod
-    def restored(cls, state: PathState, t0_s: float, stall_s: float) -> "StreamPath":
+    def restored(cls, state: PathState, t0_s: float, stall_s: float, reorder_s: float) -> "StreamPath":
         """The path that a snapshot is of. Raises ValueError when it does not fit its own stream."""
-        path = cls(state.info, state.derivations, state.places, t0_s, state.heard_s, stall_s)
+        path = cls(state.info, state.derivations, state.places, t0_s, state.heard_s, stall_s, reorder_s=reorder_s)
+        path._reorder.restore(state.reorder)
         if isinstance(path.conditioner, IrregularConditioner) and state.held is not None:
             path.conditioner.restore(state.held)
         elif isinstance(path.conditioner, StreamConditioner) and state.filtered is not None:

@@ -39,7 +39,15 @@ POSITION = StreamInfo("Position", 1.0, (ChannelInfo("Body position"),))
 
 
 def empty_bed(t0_s: float = 0.0, overrides: dict[str, str] | None = None, provisional: bool = False) -> Bed:
-    return Bed((), Montage(tuple(BUNDLE.channels), ()), Session(BUNDLE, BACKEND, t0_s), 2.0, provisional, overrides)
+    return Bed(
+        (),
+        Montage(tuple(BUNDLE.channels), ()),
+        Session(BUNDLE, BACKEND, t0_s),
+        2.0,
+        provisional,
+        overrides,
+        reorder_s=0.3,
+    )
 
 
 def signal(info: StreamInfo, from_s: float, until_s: float) -> Chunk:
@@ -201,6 +209,21 @@ def test_what_was_lost_is_counted_to_the_sample_and_said_with_the_epoch() -> Non
         say(bed, (packet + 1) / 8, [signal(EEG, packet / 8, (packet + 1) / 8)], total)
     assert bed.counts["EEG"].lost == lost
     assert [(notice.kind, notice.samples) for notice in total.notices] == [(SAMPLES_LOST, lost)]
+
+
+def test_chunks_that_overtook_one_another_are_put_in_order() -> None:
+    in_order, swapped = empty_bed(), empty_bed()
+    told = []
+    for bed, order in ((in_order, (0, 1)), (swapped, (1, 0))):
+        say(bed, 0.0, [EEG])
+        total = Said()
+        for at in np.arange(0.0, 31.0, 0.25).tolist():
+            halves = [signal(EEG, at, at + 0.125), signal(EEG, at + 0.125, at + 0.25)]
+            say(bed, at + 0.2, [halves[order[0]]], total)
+            say(bed, at + 0.25, [halves[order[1]]], total)
+        told.append([replace(result, compute_s=0.0) for result in total.results])
+        assert bed.counts["EEG"].lost == 0
+    assert told[0] == told[1]
 
 
 def test_an_override_waits_for_the_stream_that_has_it() -> None:
