@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from benchmarks.faults.peer import ask_mne_lsl
 def run_row(name: str, peers: bool) -> dict[str, Any]:
     """One row, in a folder and an LSL session of its own."""
     each, started = ROWS[name], time.monotonic()
-    session = f"faults-{os.getpid()}-{abs(hash(name)) % 10**6}"
+    session = f"faults-{os.getpid()}-{list(ROWS).index(name)}"
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         try:
             seen = each.run(Path(folder), session)
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", help="these rows, by comma")
     parser.add_argument("--json", type=Path, help="write the numbers here")
     parser.add_argument("--no-peers", action="store_true", help="leave mne-lsl out")
+    parser.add_argument("--jobs", type=int, default=3, help="rows side by side; they mostly wait")
     options = parser.parse_args(arguments)
     names = (
         options.rows.split(",") if options.rows else [n for n, each in ROWS.items() if each.short or not options.short]
@@ -43,12 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in names if name not in ROWS]
     if unknown:
         parser.error(f"there is no row {unknown[0]!r}; there are {', '.join(ROWS)}")
-    rows = []
-    for name in names:
-        rows.append(run_row(name, peers=not (options.no_peers or options.short)))
-        print(
-            f"{'kept' if rows[-1]['kept'] else 'NOT KEPT':>8}  {name}: {rows[-1]['words']}", file=sys.stderr, flush=True
-        )
+    rows, peers = [], not (options.no_peers or options.short)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for each in pool.map(lambda name: run_row(name, peers), names):
+            rows.append(each)
+            print(
+                f"{'kept' if each['kept'] else 'NOT KEPT':>8}  {each['fault']}: {each['words']}",
+                file=sys.stderr,
+                flush=True,
+            )
     print(as_markdown(rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")

@@ -15,6 +15,7 @@ REBORN: dict[str, dict[str, Any]] = {
     "rebirth_labels": {"labels": ["EOG horizontal", "EEG Fpz-Cz"]},
     "rebirth_format": {"format": "int16"},
 }
+SETTINGS: dict[str, dict[str, Any]] = {"stall": {"silent": True}, "loss": {"loss": 0.05}, "jump": {"clock_s": 100.0}}
 
 
 def ask_mne_lsl(fault: str, session: str) -> str | None:
@@ -39,12 +40,9 @@ def ask_mne_lsl(fault: str, session: str) -> str | None:
         if peer.stdout.readline().strip() != "connected":
             return None
         time.sleep(2.0)
-        at_s = time.time()
+        at_s, first = time.time(), 0
         if fault in ("stall", "loss", "jump"):
-            setting: dict[str, Any] = {"stall": {"silent": True}, "loss": {"loss": 0.05}, "jump": {"clock_s": 100.0}}[
-                fault
-            ]
-            sender.do(**setting)
+            sender.do(**SETTINGS[fault])
             time.sleep(5.0)
             sender.do(silent=False, loss=0.0)
         elif fault in REBORN or fault == "kill":
@@ -55,6 +53,8 @@ def ask_mne_lsl(fault: str, session: str) -> str | None:
             if other is not None:
                 at_s = other.do("start")["utc_s"]
             time.sleep(6.0)
+            if other is not None:
+                first = int(other.do()["first"])
         elif fault == "consumer_stall":
             peer.stdin.write("sleep\n")
             peer.stdin.flush()
@@ -64,21 +64,21 @@ def ask_mne_lsl(fault: str, session: str) -> str | None:
             out, _ = peer.communicate("stop\n", timeout=15)
         except subprocess.TimeoutExpired:
             return "hung at the end"
-        return _in_words(fault, json.loads(out.strip().splitlines()[-1]) if out.strip() else None, at_s)
+        return _in_words(fault, json.loads(out.strip().splitlines()[-1]) if out.strip() else None, at_s, first)
     finally:
         for process in (peer, sender.process, *([other.process] if other else [])):
             process.kill()
             process.communicate()
 
 
-def _in_words(fault: str, report: dict[str, Any] | None, at_s: float) -> str:
+def _in_words(fault: str, report: dict[str, Any] | None, at_s: float, first: int) -> str:
     if report is None:
         return "the process died"
     said = "; ".join(dict.fromkeys(report["said"])) or "says nothing"
-    after = [arrival for arrival in report["arrivals"] if arrival[0] > at_s]
+    after = [at for at, number in report["arrivals"] if at > at_s and number >= first]
     numbers = f"{report['lost']} samples missing"
     if fault in REBORN:
-        again = f"data after {after[0][0] - at_s:.2f} s" if after else "no data again"
+        again = f"data after {after[0] - at_s:.2f} s" if after else "no data again"
         return f"{again}; rate said {report['rate_hz']:g} Hz, labels {', '.join(report['labels'])}; {said}"
     if fault == "jump":
         return f"{said}; largest step between stamps {report['largest_step_s']:.1f} s"

@@ -58,6 +58,7 @@ class Sender:
         self.first = self.last = -1
         self.last_sent_s = 0.0
         self._rng = np.random.default_rng(0)
+        self._signal = np.zeros(len(settings.labels) + 1)
         self._outlet: pylsl.StreamOutlet | None = None
 
     def obey(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +125,10 @@ class Sender:
 
     def _samples(self, numbers: NDArray[np.int64]) -> Any:
         """The numbers, and what the fault makes of a signal. (n, channels)."""
-        samples = self._rng.normal(0, 25, (len(numbers), len(self.settings.labels) + 1))
+        samples = np.empty((len(numbers), len(self.settings.labels) + 1))
+        for row in samples:  # noise that is mostly slow, as an EEG is
+            self._signal = 0.95 * self._signal + self._rng.normal(0, 8, samples.shape[1])
+            row[:] = self._signal
         if self.faults.quality == "nan":
             samples[:] = np.nan
         elif self.faults.quality == "flat":

@@ -3,8 +3,8 @@
     .venv-peers/bin/python benchmarks/peers/mne_lsl_faults.py PRIVATE_SESSION
 
 Connects as its tutorials do (background acquisition, all processing flags), collects every new sample, and prints one
-line of JSON when it is told to stop: when data arrived, which sample numbers (channel 0) are missing, how its stamps
-step, and what it logged.
+line of JSON when it is told to stop: when data arrived and up to which number, which sample numbers (channel 0) are
+missing, how its stamps step, and what it logged.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def main() -> None:
         new = (times > last) & (times > 0)
         if new.any() or (len(times) and times[-1] < last - 10):
             new = new if new.any() else times == times[-1]
-            arrivals.append((time.time(), int(new.sum())))
+            arrivals.append((time.time(), float(data[0, new][-1])))
             numbers += data[0, new].tolist()
             stamps += times[new].tolist()
             last = times[-1]
