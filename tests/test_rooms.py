@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "__init__": set[str](),
 }
 # Costly or absent at a bedside: imported inside of the functions that use them.
-COSTLY = {"pyarrow", "matplotlib", "scipy.signal", "onnxruntime", "onnx"}
+COSTLY = {"pyarrow", "matplotlib", "scipy.signal", "onnxruntime", "onnx", "prometheus_client"}
 TRAINING_ONLY = {"torch", "onnx", "safetensors"}
 
 MODULES = sorted(str(path.relative_to(HOUSE)) for path in HOUSE.rglob("*.py"))
