@@ -8,6 +8,7 @@ import msgspec
 
 from hypnostream.errors import UserError
 
+LARGEST_BYTES = 1 << 20
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -100,9 +101,13 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_config(path: Path) -> BedConfig:
     """Read a bed's file. Raises UserError naming the file, the key and what it should be."""
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"config {path} cannot be read: {error.strerror}. Name a TOML file.") from error
+        with path.open("rb") as file:  # a pipe is as good as a file
+            raw = file.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"config {path} cannot be read: {reason}. Name a TOML file.") from error
+    if len(raw) > LARGEST_BYTES:
+        raise UserError(f"config {path} is larger than {LARGEST_BYTES} bytes. Name a TOML file.")
     try:
         return msgspec.convert(tomllib.loads(raw.decode("utf-8")), BedConfig)
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.bed import BedState
 from hypnostream.engine.written_state import read_state, write_state
@@ -33,9 +34,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint at `path`. Raises ValueError when it is none, OSError when it cannot be read."""
-    if path.stat().st_size > LARGEST_BYTES:
-        raise ValueError("too large for a checkpoint")
-    data = path.read_bytes()
+    data = read_bounded(path, LARGEST_BYTES)
     if not data.startswith(_HEADER):
         raise ValueError("not a checkpoint of this version")
     return read_state(data[len(_HEADER) :], Checkpoint)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.step_bytes import read_steps, write_step
 from hypnostream.stream.source import Step
 
@@ -97,7 +98,10 @@ def journaled_steps(folder: Path, from_segment: int = 0, past_holes: bool = Fals
     for number, path in _segments(folder):
         if number < from_segment:
             continue
-        data = path.read_bytes() if path.stat().st_size <= LARGEST_SEGMENT_BYTES else b""
+        try:
+            data = read_bounded(path, LARGEST_SEGMENT_BYTES)
+        except OSError:
+            data = b""
         if (number != expected or not data.startswith(_HEADER)) and not past_holes:
             return
         if data.startswith(_HEADER):

@@ -27,6 +27,9 @@ class Recording(Source, Protocol):
 def open_recording(path: Path, chunk_s: float = 30.0, timezone: tzinfo = UTC) -> Recording:
     """A recording in EDF, EDF+ or XDF as a source. Raises UserError when it is none that can be read."""
     try:
+        if path.exists() and not path.is_file():
+            what = "is a folder; name the recording's file" if path.is_dir() else "is not a regular file"
+            raise UserError(f"{path} {what}; copy the recording to a file first")
         with path.open("rb") as file:
             begin = file.read(4)
     except OSError as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.bridges.messages import Message, decode
 from hypnostream.bridges.result_record import Records
@@ -171,9 +172,7 @@ class ResultLog:
         """Reads what is there, repairs it, and gives the length of the file."""
         content = b""
         if self.path.exists():
-            if self.path.stat().st_size > LARGEST_BYTES:
-                raise UserError(f"{self.path} is larger than any result log; move it away or choose another path")
-            content = self.path.read_bytes()
+            content = read_bounded(self.path, LARGEST_BYTES)
         header = self._records.header
         begin = self._records.header_length(content)
         if begin is None and not header.startswith(content):

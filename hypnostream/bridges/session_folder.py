@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from hypnostream import __version__
+from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
 
@@ -72,9 +73,7 @@ class SessionFolder:
     def read(self) -> SessionRecord:
         """What the session is. Raises UserError when the folder holds none."""
         try:
-            if self.record_path.stat().st_size > 1 << 20:
-                raise ValueError("too large")
-            return msgspec.json.decode(self.record_path.read_bytes(), type=SessionRecord)
+            return msgspec.json.decode(read_bounded(self.record_path, 1 << 20), type=SessionRecord)
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{self.path} is not the folder of a session: {error}") from error
 

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from hypnostream import __version__
+from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.annotations import AnnotationSummary, PositionTime
 from hypnostream.bridges.tables import NOTICE
 from hypnostream.engine.agreement import Agreement
@@ -22,6 +23,7 @@ from hypnostream.stream.channels import QUALITY_NAMES, Montage
 from hypnostream.stream.source import StreamInfo
 
 SCHEMA: Final = "hypnostream.summary"
+LARGEST_BYTES: Final = 64 << 20
 PACKAGES: Final = ("numpy", "scipy", "onnxruntime", "pyarrow", "matplotlib", "pylsl", "pyzmq", "msgspec")
 
 
@@ -111,8 +113,8 @@ def encode_summary(summary: Summary) -> bytes:
 def read_summary(path: Path) -> Summary:
     """Read a `summary.json`. Raises UserError when it cannot be read or is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        return msgspec.json.decode(read_bounded(path, LARGEST_BYTES), type=Summary)
+    except (OSError, ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise UserError(f"{path} cannot be read as a summary of Hypnostream: {error}") from error
 
 

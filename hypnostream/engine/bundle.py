@@ -14,6 +14,7 @@ from typing import Annotated
 
 import msgspec
 
+from hypnostream.bounded_file import read_bounded
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
@@ -163,9 +164,6 @@ def _checked(directory: Path, name: str, content: BundleFile) -> bytes:
 
 def _read(path: Path, limit: int) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise UserError(f"{path} has {size} bytes, more than the {limit} that a bundle's file may have.")
-        return path.read_bytes()
+        return read_bounded(path, limit)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Install or export the bundle again.") from error
