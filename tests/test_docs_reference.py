@@ -69,7 +69,7 @@ def config_keys(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[
         if isinstance(default, msgspec.Struct):
             yield from config_keys(type(default), f"{prefix}{field.name}.")
             continue
-        shown = {None: "absent"}.get(default, f"`{json.dumps(default)}`") if not isinstance(default, dict) else "empty"
+        shown = "absent" if default is None else "empty" if default in ((), {}) else f"`{json.dumps(default)}`"
         yield f"{prefix}{field.name}", in_words(types[field.name]), shown
 
 
@@ -77,9 +77,15 @@ def in_words(kind: inspect.Type) -> str:
     """A type as docs/configuration.md says it."""
     match kind:
         case inspect.UnionType(types):
-            return f"{in_words(next(t for t in types if not isinstance(t, inspect.NoneType)))}, or absent"
+            given = [in_words(t) for t in types if not isinstance(t, inspect.NoneType)]
+            absent = ["absent"] if len(given) < len(types) else []
+            return ", or ".join([*given, *absent]).replace("or list", "or a list")
+        case inspect.VarTupleType():
+            return "list of texts"
         case inspect.IntType(ge=least):
             return f"whole number, at least {least}"
+        case inspect.FloatType(gt=None, ge=least):
+            return f"number, at least {least}"
         case inspect.FloatType(gt=above):
             return f"number above {above:g}"
         case inspect.BoolType():
