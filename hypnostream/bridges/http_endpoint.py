@@ -7,6 +7,7 @@ oldest goes, so that nobody can keep a supervisor out by holding on.
 
 import asyncio
 import ipaddress
+import logging
 import os
 import re
 import socket
@@ -15,6 +16,8 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Self
 
 from hypnostream.errors import UserError
+
+_logger = logging.getLogger(__name__)
 
 PATIENCE_S = 2.0
 LARGEST_REQUEST_BYTES = 8192
@@ -76,6 +79,8 @@ class HttpEndpoint:
         self.address = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
         self._open: dict[asyncio.Task[None], None] = {}
         self._loop = asyncio.new_event_loop()
+        # asyncio logs what it does not expect of a connection: strangers could fill the disk with that.
+        self._loop.set_exception_handler(lambda loop, context: _logger.debug("%s", context.get("message")))
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
@@ -119,8 +124,8 @@ class HttpEndpoint:
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # it went, or was too slow
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # it went, was too slow, or made room for another
         finally:
             self._open.pop(own, None)
             writer.transport.abort()

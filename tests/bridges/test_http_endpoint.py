@@ -84,7 +84,9 @@ def test_hostile_bytes_change_nothing_for_others(endpoint: HttpEndpoint, request
     assert get(endpoint.address, "/page") == (200, b"here\n")
 
 
-def test_those_who_hold_on_keep_nobody_out_and_are_cut_off(endpoint: HttpEndpoint) -> None:
+def test_those_who_hold_on_keep_nobody_out_and_are_cut_off(
+    endpoint: HttpEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
     holding = [connect(endpoint) for _ in range(MOST_CONNECTIONS * 3)]
     for client in holding:
         client.sendall(b"GET /page HTTP/1.1\r\nX: ")  # and no end
@@ -95,6 +97,7 @@ def test_those_who_hold_on_keep_nobody_out_and_are_cut_off(endpoint: HttpEndpoin
         with contextlib.suppress(ConnectionError):
             assert client.recv(1) == b""
         client.close()
+    assert caplog.records == []  # nor can they fill a disk with logs
 
 
 def test_one_who_never_reads_the_answer_is_cut_off(endpoint: HttpEndpoint) -> None:
