@@ -147,7 +147,7 @@ def test_a_night_from_another_process_is_the_simulated_night(lsl_session_id: str
     finally:
         monitor.kill()
         monitor.join()
-    assert 1.0 < took_s < 10.0  # 90 s at sixty times the speed of life
+    assert 0.5 < took_s < 10.0  # 90 s at sixty times the speed of life
     local = read_all(SimulatedSource(simulate_night(settings, seed=9)))
     assert read.keys() == local.keys()
     for stream_id, (samples, timestamps) in local.items():
@@ -190,7 +190,7 @@ def test_a_stream_on_the_clock_of_lsl_gets_its_offset_and_its_labels() -> None:
         assert stream.channels[0].unit == "microvolts"
         assert stream.rate_hz == 100.0
         assert "describes 2 of its 3 channels" in source.warnings[0]
-        sent_at = pylsl.local_clock() + np.arange(50) / 100
+        sent_at = pylsl.local_clock() + np.arange(-49, 1) / 100
         outlet.push_chunk(np.arange(150, dtype=np.int16).reshape(50, 3), sent_at.tolist())
         read = read_all(source)
         assert source.exhausted  # by silence

@@ -1,0 +1,78 @@
+"""When the reader looks for samples, played through on a clock of numbers."""
+
+import math
+
+import numpy as np
+import pytest
+
+from hypnostream.bridges.lsl_lookout import COARSE_S, OFTEN_S, Lookout
+
+
+def play(
+    delay_s: float, chunk: int, seconds: int = 60, jitter_s: float = 0.0, seed: int = 0
+) -> tuple[list[float], float]:
+    """A stream of 256 Hz whose chunks come `delay_s` after their last sample. Returns how long after its arrival each
+    completing sample was seen, and how many looks a second it took; both from 20 s on."""
+    rng, rate_hz, lookout = np.random.default_rng(seed), 256.0, Lookout(100.0)
+    last = np.arange(chunk - 1, seconds * 256, chunk)
+    arrivals_s = 100.0 + last / rate_hz + delay_s + jitter_s * rng.random(len(last))
+    now_s, taken, looks, late_s = 100.0, 0, 0, []
+    while now_s < 100.0 + seconds - 1:
+        due = lookout.due(now_s)
+        if due is None or due:
+            looks += now_s > 120.0
+            came = int(np.searchsorted(arrivals_s, now_s, side="right"))
+            newest_s = 100.0 + last[came - 1] / rate_hz if came > taken else None
+            if lookout.looked("eeg", now_s, newest_s, rate_hz) and now_s > 120.0 and newest_s is not None:
+                second = math.floor(newest_s - 100.0 + 1.02 / rate_hz)
+                completing = int(np.searchsorted(last, second * 256 - 1))
+                late_s.append(now_s - arrivals_s[completing])
+            taken = came
+        now_s += max(lookout.wait_s(now_s), 1e-4)
+    return late_s, looks / (seconds - 21)
+
+
+@pytest.mark.parametrize("chunk", [1, 8, 32, 50])
+@pytest.mark.parametrize("delay_s", [0.0005, 0.03, 0.2])
+def test_the_sample_that_completes_a_second_is_seen_at_once_by_few_looks(chunk: int, delay_s: float) -> None:
+    late_s, looks = play(delay_s, chunk)
+    assert len(late_s) >= 36
+    assert np.median(late_s) < 0.005
+    assert looks < 80  # looking every 3 ms would take 333
+
+
+def test_chunks_that_come_at_any_time_are_still_seen_soon() -> None:
+    late_s, looks = play(0.01, 8, jitter_s=0.04)
+    assert np.median(late_s) < 0.005
+    assert looks < 60
+
+
+def test_nothing_is_awaited_from_who_fell_silent() -> None:
+    lookout = Lookout(0.0)
+    assert lookout.due(0.5) is None
+    lookout.looked("eeg", 0.5, 0.49, 256.0)
+    looks = 0
+    now_s = 0.5
+    while now_s < 20.0:
+        looks += lookout.due(now_s) != []
+        now_s += max(lookout.wait_s(now_s), 1e-4)
+    assert looks < 20.0 / COARSE_S + 400  # two seconds of windows, then ten looks a second
+
+
+def test_before_seconds_are_known_one_looks_often() -> None:
+    lookout = Lookout()
+    assert lookout.due(1.0) is None
+    assert lookout.due(1.001) is None
+    assert lookout.wait_s(1.0) == OFTEN_S
+    lookout.expect(0.0)
+    assert lookout.due(1.2) is None
+    assert lookout.due(1.201) == []
+    assert lookout.wait_s(1.201) == pytest.approx(COARSE_S - 0.001)
+
+
+def test_irregular_streams_await_nothing() -> None:
+    lookout = Lookout(0.0)
+    assert not lookout.looked("buttons", 1.0, 0.9, 0.0)
+    assert not lookout.looked("buttons", 3.0, 2.9, 0.0)
+    assert lookout.due(3.0) is None
+    assert lookout.due(3.01) == []
