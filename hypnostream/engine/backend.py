@@ -37,11 +37,16 @@ class OnnxBackend:
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is wrong comes as an exception
+        # A graph may name files to take weights from. What is no folder has none, so such a graph is refused.
+        nowhere = str(bundle.path / bundle.content.epoch.file)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
         # The arena keeps its largest block for ever; one small graph does not need it.
         options.enable_cpu_mem_arena = False
         with _refusing(bundle):
-            self._session = ort.InferenceSession(bundle.graph_bytes(), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                bundle.graph_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.name = f"onnxruntime {ort.__version__} cpu"
         self._check(bundle)
