@@ -269,7 +269,6 @@ class LslSource:
                 if not self._streams[stream_id].refused:
                     self._notice(SOURCE_LOST, stream_id, detail)
             case Refused(name, detail):
-                self._matched += bool(name)
                 self._warn(f"LSL stream {name!r} is left out: {detail}" if name else detail)
                 self._notice(SOURCE_REFUSED, name, detail)
             case Overflowed(chunks):

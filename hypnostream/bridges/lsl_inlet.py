@@ -46,6 +46,8 @@ class Inlet:
             raise RefusedStreamError(f"it has {info.channel_count()} channels; {_MOST_CHANNELS} are taken at most")
         # How large the buffer must be stands in the full description, which only an inlet can ask for.
         full = pylsl.StreamInlet(info, 1, recover=False).info(_OPEN_TIMEOUT_S)
+        if full.desc().child_value("results_of"):
+            raise RefusedStreamError("it carries results of a session, not signals")
         self.description: Description = read_description(full, known.stream_id)
         self.rate_hz = self.description.stream.rate_hz
         # Destroying an inlet that recovers by itself may abort the process (liblsl#220): we look for the stream.
