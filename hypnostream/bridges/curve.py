@@ -4,6 +4,7 @@ A publisher's `Gate` lets in those who hold a key of its allow-list, as the list
 then: who is taken off the list keeps the connection that is open, until it breaks or the publisher ends.
 """
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from hypnostream.errors import UserError
 
 HANDSHAKE_MS = 3000  # who has not proved who it is by then is disconnected
 REREAD_S = 1.0  # how old the list may be when its folder looks unchanged
+REFUSED_AGAIN_S = 60.0  # who is refused comes again and again: said once in so long, with how many it were
 
+_logger = logging.getLogger(__name__)
 _ZAP = "inproc://zeromq.zap.01"  # where libzmq asks: RFC 27, ZeroMQ Authentication Protocol
 _NO_MORE = [b""]  # in a question's place: the gate closes
 
@@ -77,6 +80,7 @@ class Gate:
     def __init__(self, folder: Path) -> None:
         self.allowed = 0
         self.refused = 0
+        self._refused_said: float | None = None
         self._secret = read_secret(folder / f"{SERVER}.secret")
         self.problems = read_allowed(folder).problems
         self._list = _LiveList(folder)
@@ -139,6 +143,10 @@ class Gate:
                 self.allowed += 1
                 return [b"1.0", *request, b"200", b"", key, b""]
         self.refused += 1
+        now = time.monotonic()
+        if self._refused_said is None or now - self._refused_said >= REFUSED_AGAIN_S:
+            _logger.warning("a client without an allowed key was refused, %d by now", self.refused)
+            self._refused_said = now
         # "Not now": the connection is dropped after HANDSHAKE_MS and the client comes again, so that one that is
         # listed while it waits gets in. After "400", never, it would not ask again.
         return [b"1.0", *request, b"300", b"", b"", b""]

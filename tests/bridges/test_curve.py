@@ -126,7 +126,9 @@ def stranger(house: House, kind: str) -> ClientSecurity | None:
 
 
 @pytest.mark.parametrize("kind", ["plaintext", "password", "wrong server key", "unlisted", "removed"])
-def test_who_is_not_allowed_gets_nothing_on_either_address(house: House, kind: str) -> None:
+def test_who_is_not_allowed_gets_nothing_on_either_address(
+    house: House, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     refused = house.listener(stranger(house, kind))
     guest = house.listener(house.listed("dashboard"))
     house.beat_until_heard(guest)
@@ -138,6 +140,8 @@ def test_who_is_not_allowed_gets_nothing_on_either_address(house: House, kind: s
     assert not refused.gets_answers(NOTHING_MS / 1000)
     assert house.publisher.subscribers == 1
     assert (house.gate.refused > 0) is (kind in ("unlisted", "removed"))
+    said = [record for record in caplog.records if "was refused" in record.getMessage()]
+    assert len(said) == (kind in ("unlisted", "removed"))  # once, however often it came again
 
 
 def test_everything_allowed_is_encrypted_on_the_wire(house: House) -> None:
