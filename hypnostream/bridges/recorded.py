@@ -28,8 +28,8 @@ def open_recording(path: Path, chunk_s: float = 30.0, timezone: tzinfo = UTC) ->
     """A recording in EDF, EDF+ or XDF as a source. Raises UserError when it is none that can be read."""
     try:
         if path.exists() and not path.is_file():
-            what = "is a folder; name the recording's file" if path.is_dir() else "is not a regular file"
-            raise UserError(f"{path} {what}; copy the recording to a file first")
+            what = "is a folder; name a recording in it" if path.is_dir() else "is not a regular file; copy it to one"
+            raise UserError(f"{path} {what}")
         with path.open("rb") as file:
             begin = file.read(4)
     except OSError as error:
