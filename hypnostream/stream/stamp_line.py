@@ -89,7 +89,7 @@ def update(
         line.offset_variance += mean * mean
         total += mean * mean
     of_offset = line.offset_variance / total
-    if learn_rate and not stepped:
+    if learn_rate and mean * mean < 9 * total:
         of_rate = line.covariance / total
         line.rate_error += of_rate * mean
         line.rate_error = min(max(line.rate_error, -_LARGEST_RATE_ERROR), _LARGEST_RATE_ERROR)
@@ -101,6 +101,26 @@ def update(
     line.jitter_s = max(peak, line.jitter_s * _JITTER_FADES)
     _predict(line, until_next_s)
     return stepped
+
+
+def end(line: LineState, errors_s: NDArray[np.float64], rate_hz: float, beyond_s: float) -> None:
+    """The segment ends with `errors_s` of its last block, `beyond_s` after that block's middle: the line as of then."""
+    moved_s = line.rate_error * beyond_s
+    line.origin_s += moved_s
+    line.drifted_s += moved_s
+    if len(errors_s) and (line.blocks or np.abs(errors_s).max() > EXACT_S):
+        update(line, errors_s + (line.rate_error * len(errors_s) / 2 / rate_hz - moved_s), rate_hz, 0.0, False)
+
+
+def largest_error_s(line: LineState) -> float:
+    """The largest error that a single stamp may have and still be jitter.
+
+    Even jitter has an end, at 1.7 standard deviations; the largest of some hundred normal errors is at 3.2, and may be
+    surpassed by three quarters; that of errors with a long tail by as much again.
+    """
+    tail = line.jitter_s / math.sqrt(max(line.scatter_s2, EXACT_S**2))
+    surpassed = min(max(1.3 + 0.35 * (tail - 1.73), 1.3), 2.0)
+    return surpassed * line.jitter_s + 3 * math.sqrt(line.offset_variance)
 
 
 def _predict(line: LineState, seconds: float) -> None:

@@ -6,7 +6,7 @@ is ahead enough depends on what the sender was seen to do.
 
 - *Clean* stamps (errors under a fifth of a sample): a step of a whole number of samples is a loss, be it one. A step
   that is no whole number is a hiccup of the sender, as nothing is lost in fractions.
-- *Jittered* stamps: errors beyond twice the largest of late are a gap (`loss` says of how many samples). A loss below
+- *Jittered* stamps: errors well beyond the largest of late are a gap (`loss` says of how many samples). A loss below
   that is counted, without a segment, when it moves the mean of a second by five standard errors. What is smaller still
   passes for drift: under ±20 ms of packet jitter up to about five samples at 256 Hz.
 
@@ -28,8 +28,7 @@ from hypnostream.stream.stamp_line import EXACT_S, LineState
 _HOLES = 64
 # A jitter is judged from so many packets; before, all that may be jitter is taken for it.
 _KNOWN_PACKETS = 32
-# A clean step is within this part of a sample of a whole number, or within the sender's own scatter.
-_WHOLE = 0.01
+_WHOLE = 0.01  # of a sample: a clean step is as near to a whole number, or within the sender's own scatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class TimelineSettings:
     """What is jitter, what is drift and what is a gap.
 
     No stamp errs by more than twice `jitter_s` (or half a sample of a slow stream): what is further off is no jitter.
-    After a gap the loss is settled within `settle_s`, and a jittered clock's rate is learnt only after half of it.
+    A loss is settled `settle_s` after it, and a jittered clock's rate is learnt only where none was for as long.
     A leap of more than `leap_s` is believed once a second's worth of samples agree: it is most often one bad stamp.
     One of more than `longest_gap_s` never is.
     """
@@ -62,8 +61,8 @@ class TimelineState:
     """Arrays and numbers only.
 
     Counters, in samples: `received` are all that came, `dropped` those not taken; among them `duplicated` and
-    `out_of_order`, which belong into a gap that is over. `jumps` counts leaps of more than `leap_s` and clocks that
-    were set back. `holes_s` are the latest gaps, (n, 2): from when to when.
+    `out_of_order`, which belong into a gap that is over and are `lost` too. `jumps` counts leaps of more than `leap_s`
+    and clocks that were set back. `holes_s` are the latest gaps, (n, 2): from when to when.
     """
 
     line: LineState
@@ -164,7 +163,7 @@ class Timeline:
         if state.line.blocks == 0 and not state.ragged:
             # Exact so far: nothing to learn, so a block need not end.
             exact = np.abs(self._errors(stamps)) <= EXACT_S
-            if good := len(exact) if exact.all() else int(exact.argmin()):
+            if good := _until(~exact):
                 return good, 0
         stamps = stamps[: stamp_line.block_of(state.count, self._shortest)[1] - state.count]
         errors = self._errors(stamps)
@@ -174,19 +173,18 @@ class Timeline:
         off = np.zeros(len(stamps), np.int8)
         if slack >= 0.5:
             if state.line.packets >= _KNOWN_PACKETS:
-                unsure_s = 3 * math.sqrt(state.line.offset_variance)
-                limit = min(max(2 * state.line.jitter_s + unsure_s, 0.5 / self.rate_hz), limit)
+                limit = min(max(stamp_line.largest_error_s(state.line), 0.5 / self.rate_hz), limit)
         else:
             whole = np.rint(steps)
             ragged = (np.abs(steps - whole) > slack) | (whole < 0)
-            since = 0 if state.ragged else int(ragged.argmax()) if ragged.any() else len(steps)
+            since = 0 if state.ragged else _until(ragged)
             off[:since][whole[:since] >= 1] = 1
             ragged[:since] = False
         off[errors > limit] = 1
         off[errors < -self.tolerance_s] = -1
         if steps.min() <= -1 or (state.count and stamps.min() <= state.recent_s.max()):
             off[self._repeated(stamps)] = -1
-        good = int((off != 0).argmax()) if off.any() else len(off)
+        good = _until(off != 0)
         if slack < 0.5 and good:
             state.ragged |= bool(ragged[:good].any())
         return good, int(off[good]) if good < len(off) else 0
@@ -214,19 +212,14 @@ class Timeline:
     def _end_block(self, errors: NDArray[np.float64]) -> None:
         state, line = self.state, self.state.line
         start, end = stamp_line.block_of(state.count, self._shortest)
+        until_next_s = (len(errors) + end - start) / 2 / self.rate_hz
         clean = self._slack < 0.5
-        age_s = state.count / self.rate_hz
-        before_s, drifted_s = line.origin_s, line.drifted_s
-        stepped = stamp_line.update(
-            line,
-            errors,
-            self.rate_hz,
-            (len(errors) + end - start) / 2 / self.rate_hz,
-            clean or age_s >= self.settings.settle_s / 2,
-        )
+        learn_rate = clean or state.count >= self.settings.settle_s * self.rate_hz
+        before_s = line.origin_s - line.drifted_s
+        stepped = stamp_line.update(line, errors, self.rate_hz, until_next_s, learn_rate)
         state.ragged = False
         if stepped and state.loss.settled and not clean:
-            loss.begin(state.loss, before_s - drifted_s, state.count)
+            loss.begin(state.loss, before_s, state.count)
         if not state.loss.settled:
             self._count_loss(state.count - state.loss.begins >= self.settings.settle_s * self.rate_hz)
 
@@ -243,7 +236,8 @@ class Timeline:
         state = self.state
         late_s = stamps - self._expected_s
         if late_s[0] > self.settings.longest_gap_s:
-            return self._count_dropped(late_s <= self.settings.longest_gap_s)
+            state.dropped += (n := _until(late_s <= self.settings.longest_gap_s))
+            return n
         if late_s[0] > self.settings.leap_s:
             agrees = 0 < stamps[0] - state.leapt_s < 1 + 2 / self.rate_hz
             state.leaping = state.leaping + 1 if agrees else 1
@@ -257,8 +251,9 @@ class Timeline:
 
     def _open(self, stamp_s: float) -> None:
         state, line = self.state, self.state.line
-        if len(state.errors_s) and (line.blocks or np.abs(state.errors_s).max() > EXACT_S):
-            stamp_line.update(line, state.errors_s, self.rate_hz, 0.0, False)
+        start, end = stamp_line.block_of(state.count, self._shortest)
+        beyond_s = (state.count - (start + end) / 2) / self.rate_hz
+        stamp_line.end(line, state.errors_s, self.rate_hz, beyond_s)
         if not state.loss.settled:
             self._count_loss(settled=True)
         ended_s = self._expected_s
@@ -275,17 +270,11 @@ class Timeline:
             state.holes_s = np.concatenate((state.holes_s, [[ended_s, stamp_s]]))[-_HOLES:]
 
     def _begin_anew(self, stamps: NDArray[np.float64]) -> int:
-        """The first samples of all, or those after a second's worth of samples that were behind: how many to drop."""
-        if not self.state.started:
-            late_s = stamps[0] - self._expected_s
-            if late_s > self.settings.leap_s:
-                return self._gap(stamps)
-            self._open(float(stamps[0]))
-            return 0
-        error_s = stamps[0] - self._expected_s
-        if error_s < -0.5 / self.rate_hz:
+        """The first samples of all, or those after a second's worth that was behind: how many to drop."""
+        error_s = float(stamps[0]) - self._expected_s
+        if self.state.started and error_s < -0.5 / self.rate_hz:
             return self._drop(stamps, -0.5 / self.rate_hz)
-        if abs(error_s) <= EXACT_S:
+        if self.state.started and abs(error_s) <= EXACT_S:
             self.state.stale = 0
             return 0
         return self._gap(stamps)
@@ -297,7 +286,7 @@ class Timeline:
         if len(state.recent_s):
             passes &= ~np.isin(stamps, state.recent_s)
         passes[0] = False
-        n = self._count_dropped(passes)
+        state.dropped += (n := _until(passes))
         late = ((stamps[:n, None] >= state.holes_s[:, 0]) & (stamps[:n, None] < state.holes_s[:, 1])).any(axis=1)
         state.out_of_order += int(late.sum())
         state.duplicated += n - int(late.sum())
@@ -305,7 +294,7 @@ class Timeline:
         state.stale += n
         return n
 
-    def _count_dropped(self, passes: NDArray[np.bool_]) -> int:
-        n = int(passes.argmax()) if passes.any() else len(passes)
-        self.state.dropped += n
-        return n
+
+def _until(mask: NDArray[np.bool_]) -> int:
+    """How many come before the first that is true."""
+    return int(mask.argmax()) if mask.any() else len(mask)
