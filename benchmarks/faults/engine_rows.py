@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.faults.matrix import Seen, row
 from benchmarks.faults.parts import Stage
 from benchmarks.faults.source_rows import NEVER, _notice_s, _reported_lost, _said, scene
-from hypnostream.bridges.messages import SESSION_RESUMED, EpochMessage
+from hypnostream.bridges.messages import KEEPING_FAILED, LOG_FAILED, SESSION_RESUMED, EpochMessage
 from hypnostream.stream.source import READER_RESTARTED
 
 CRAMPED_BYTES = 24 * 1024
@@ -81,11 +81,7 @@ def _restarted(stage: Stage, between: str) -> Seen:
     time.sleep(1.0)
     stage.engine.kill()
     if between == "torn":
-        log = max(
-            stage.folder.rglob("*log*"), key=lambda path: path.stat().st_size if path.is_file() else -1, default=None
-        )
-        if log is None or not log.is_file():
-            return Seen(False, "there is no log", {})
+        log = stage.engine.out / "results.arrows"
         os.truncate(log, log.stat().st_size - 37)
     since = time.time()
     stage.engine.start()
@@ -136,7 +132,7 @@ def disk_full(folder: Path, session: str) -> Seen:
         final = stage.listener.wait_for(lambda: stage.listener.stages(final=True), 40)
         time.sleep(3.0)
         alive, still = stage.engine.process.poll() is None, len(stage.listener.stages(time.time() - 2.5))
-        said = [f"{m.state}: {m.detail}" for _, m in stage.listener.statuses() if "disk" in f"{m.state} {m.detail}"]
+        said = [f"{m.state}: {m.detail}" for _, m in stage.listener.statuses(LOG_FAILED, KEEPING_FAILED)]
         kept = alive and bool(final) and still > 0 and bool(said)
         words = f"final stages: {len(final or [])}; alive: {alive}; {said[0] if said else 'nothing said of the disk'}"
         return Seen(kept, words, {"final": len(final or []), "alive": float(alive)})

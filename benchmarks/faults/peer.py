@@ -64,7 +64,8 @@ def ask_mne_lsl(fault: str, session: str) -> str | None:
             out, _ = peer.communicate("stop\n", timeout=15)
         except subprocess.TimeoutExpired:
             return "hung at the end"
-        return _in_words(fault, json.loads(out.strip().splitlines()[-1]) if out.strip() else None, at_s, first)
+        reports = [line for line in out.splitlines() if line.startswith('{"arrivals"')]  # its log is there too
+        return _in_words(fault, json.loads(reports[-1]) if reports else None, at_s, first)
     finally:
         for process in (peer, sender.process, *([other.process] if other else [])):
             process.kill()

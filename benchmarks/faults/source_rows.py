@@ -18,6 +18,7 @@ from hypnostream.stream.source import (
     SOURCE_RESUMED,
     SOURCE_STALLED,
 )
+from hypnostream.stream.stages import EPOCH_S
 
 SAY_S = 3.0  # within so long of the last sample a stall is said
 NEVER = Seen(False, "no stage ever came", {})
@@ -81,7 +82,8 @@ def killed(folder: Path, session: str) -> Seen:
         said_s = _notice_s(stage, last_s, 6, SOURCE_STALLED, SOURCE_LOST)
         time.sleep(max(0.0, last_s + 6.5 - time.time()))
         after = stage.listener.stages(last_s + 3.0)
-        missing = bool(after) and after[-1][1].channels[0].quality == "missing"
+        good_s = [m.channels[0].ok_fraction * EPOCH_S for _, m in after]
+        missing = bool(after) and max(good_s) - min(good_s) < 0.5  # no second more of it is good
         kept = said_s is not None and said_s <= SAY_S and len(after) >= 2 and missing
         return Seen(
             kept,
@@ -214,13 +216,10 @@ def _quiet(folder: Path, session: str, seconds: float, **faults: Any) -> Seen:
         time.sleep(seconds)
         said = [m.state for _, m in stage.listener.statuses(since=since + 0.5)]
         stages = stage.listener.stages(since + 2)
-        whole = sum(m.channels[0].quality == "ok" for _, m in stages)
-        kept = not said and len(stages) >= seconds - 4 and whole == len(stages)
-        return Seen(
-            kept,
-            f"{len(stages)} stages, {whole} with a good EEG; notices: {', '.join(said) or 'none'}",
-            {"notices": len(said)},
-        )
+        bad_s = {round(m.seconds - m.channels[0].ok_fraction * EPOCH_S) for _, m in stages}  # of the epoch so far
+        kept = not said and len(stages) >= seconds - 4 and len(bad_s) == 1
+        words = f"{len(stages)} stages, seconds lost: {max(bad_s, default=0) - min(bad_s, default=0)}"
+        return Seen(kept, f"{words}; notices: {', '.join(said) or 'none'}", {"notices": len(said)})
 
 
 @row("drift of 100 ppm", "nothing is lost and nothing is said")
