@@ -75,7 +75,8 @@ class SessionFolder:
         try:
             return msgspec.json.decode(read_bounded(self.record_path, 1 << 20), type=SessionRecord)
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"{self.path} is not the folder of a session: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"{self.path} is a folder, but not of a session: session.json: {reason}") from error
 
     def unfinished(self) -> SessionRecord | None:
         """What the session is, when it was cut off and can be taken up again."""
