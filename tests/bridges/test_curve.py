@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class Listener:
         return bool(self.live.poll(round(timeout_s * 1000))) and len(self.live.recv_multipart()) == 2
 
     def gets_answers(self, timeout_s: float = SOON_S) -> bool:
-        self.asking.send(encode(SnapshotRequest()), zmq.NOBLOCK)
+        with suppress(zmq.Again):  # the connection was given up
+            self.asking.send(encode(SnapshotRequest()), zmq.NOBLOCK)
         return bool(self.asking.poll(round(timeout_s * 1000))) and bool(self.asking.recv())
 
 
