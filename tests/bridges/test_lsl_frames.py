@@ -15,6 +15,7 @@ from hypnostream.bridges.lsl_config import config_file, lsl_config, reader_confi
 from hypnostream.bridges.lsl_frames import (
     Alive,
     Begin,
+    FromReader,
     Known,
     Lost,
     Overflowed,
@@ -76,7 +77,7 @@ def test_a_backlog_drops_the_oldest_samples_and_nothing_else() -> None:
     assert backlog.bytes <= 20_000
     with os.fdopen(reading, "rb") as stream:
         assert stream.read(65536) == b"x" * 65536
-        came = []
+        came: list[FromReader] = []
         while not came or came[-1] != Samples("a", 1, 248, 99.0):
             report = read_reports(stream)
             assert report is not None
