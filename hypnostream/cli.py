@@ -30,6 +30,7 @@ app.add_typer(bridge, name="bridge")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Config = Annotated[Path | None, typer.Option(help="A bed's TOML file.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Allow an address that other machines reach, without keys.")]
 
 
 def _version(wanted: bool) -> None:
@@ -68,6 +69,7 @@ def replay(
     speed: Annotated[str, typer.Option(help="max, realtime, or so many times real time.")] = "max",
     reference: Annotated[Path | None, typer.Option(help="A hypnogram to compare with: EDF+, NSRR XML or CSV.")] = None,
     publish: Annotated[str | None, typer.Option(help="Publish on this ZeroMQ address while it runs.")] = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Stage a recorded night. It takes the same path as a live one, and its report goes into a folder."""
@@ -76,9 +78,10 @@ def replay(
     from hypnostream.bridges.terminal import progress_bar, summary_lines
     from hypnostream.config import BedConfig, load_config
 
+    bed = BedConfig() if config is None else load_config(config)
     options = ReplayOptions(
         out=out,
-        config=BedConfig() if config is None else load_config(config),
+        config=bed.insecure() if insecure else bed,
         speed=_speed(speed),
         reference=reference,
         publish=publish,
@@ -101,6 +104,7 @@ def run(
     metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and health.")] = None,
     log: Annotated[str, typer.Option(help="text or json, on stderr.")] = "text",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    insecure: Insecure = False,
 ) -> None:
     """Stage live from LSL until stopped. Ctrl-C and SIGTERM close cleanly, with a report.
 
@@ -116,6 +120,7 @@ def run(
 
     configure_logs(log, log_level)
     bed = load_config(config)
+    bed = bed.insecure() if insecure else bed
     if record:
         bed = replace(bed, keep=replace(bed.keep, record=True))
     with overseers_of(bed, metrics) as overseers:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+from msgspec.structs import replace
 
 from hypnostream.errors import UserError
 
@@ -96,6 +97,10 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: MetricsSection = MetricsSection()
     grid: GridSection = GridSection()
     channels: dict[str, str] = {}
+
+    def insecure(self) -> "BedConfig":
+        """The same bed, which may publish where other machines reach it."""
+        return replace(self, publish=replace(self.publish, insecure=True))
 
 
 def load_config(path: Path) -> BedConfig:
