@@ -63,11 +63,11 @@ class Listener:
         return self._client.lost
 
     def statuses(self, *states: str, since: float = 0.0) -> list[tuple[float, StatusMessage]]:
-        """Notices of these states that came since, all of them if none is named."""
+        """Notices of these states that were said since, all of them if none is named."""
         return [
             (at, m)
             for at, m in list(self.heard)
-            if at >= since and isinstance(m, StatusMessage) and (not states or m.state in states)
+            if m.time.published_utc_s >= since and isinstance(m, StatusMessage) and (not states or m.state in states)
         ]
 
     def stages(self, since: float = 0.0, final: bool = False) -> list[tuple[float, EpochMessage]]:

@@ -81,6 +81,8 @@ def _in_words(fault: str, report: dict[str, Any] | None, at_s: float, first: int
     if fault in REBORN:
         again = f"data after {after[0] - at_s:.2f} s" if after else "no data again"
         return f"{again}; rate said {report['rate_hz']:g} Hz, labels {', '.join(report['labels'])}; {said}"
+    if fault == "consumer_stall":
+        numbers += " (its buffer holds 4 s, its reader slept for 5)"
     if fault == "jump":
         return f"{said}; largest step between stamps {report['largest_step_s']:.1f} s"
     unseen = f"{report['stepless']} of them without a jump in its stamps"

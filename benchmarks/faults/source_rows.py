@@ -246,13 +246,13 @@ def _loss(folder: Path, session: str, share: float) -> Seen:
         return Seen(lost == true, f"{lost} said, {true} were", {"lost": lost, "true": true})
 
 
-@row("1 % of packets lost", "the samples said to be lost are those that were", peer="loss")
+@row("1 % of packets lost", "the samples said to be lost are those that were")
 def loss_1(folder: Path, session: str) -> Seen:
     """Packets of 5 samples."""
     return _loss(folder, session, 0.01)
 
 
-@row("5 % of packets lost", "the same")
+@row("5 % of packets lost", "the same", peer="loss")
 def loss_5(folder: Path, session: str) -> Seen:
     """Packets of 5 samples."""
     return _loss(folder, session, 0.05)
