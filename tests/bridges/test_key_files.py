@@ -244,3 +244,20 @@ def test_a_mistake_with_keys_is_one_line(cli: Cli, tmp_path: Path) -> None:
     assert_one_line(cli("keys", "remove", "nobody"), "nobody")
     (tmp_path / "file").write_text("")
     assert_one_line(cli("keys", "new", "server", "--folder", tmp_path / "file"), "cannot write keys")
+
+
+def test_other_machines_reach_a_replay_only_with_keys_or_when_it_is_said(
+    cli: Cli, edf: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ("replay", edf, "--publish", "tcp://0.0.0.0:*")
+    assert_one_line(cli(*arguments), "only this machine can reach", "keys new", "insecure")
+    Path("bed.toml").write_text('[publish]\nkeys = "keys"\n')
+    assert_one_line(cli(*arguments, "--config", "bed.toml"), "keys/server.secret is not there", "keys new")
+    assert_one_line(cli(*arguments, "--config", "bed.toml", "--insecure"), "exclude each other")
+    insecure = cli(*arguments, "--insecure", "--out", "night")
+    assert insecure.code == 0
+    assert "is insecure: whoever reaches it can read everything" in caplog.text
+    assert cli("keys", "new", "server").code == 0
+    secured = cli(*arguments, "--config", "bed.toml", "--out", "night")
+    assert (secured.code, secured.err) == (0, "")
+    assert len(caplog.records) == 1
