@@ -2,6 +2,7 @@
 a checkpoint.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.engine.bed import Bed
 from hypnostream.stream.source import Notice, Step
+
+_logger = logging.getLogger(__name__)
 
 
 class SessionKeeper:
@@ -61,6 +64,7 @@ class SessionKeeper:
         if (why is not None) is self._failed:
             return
         self._failed = why is not None
+        _logger.warning("%s: %s", KEEPING_FAILED if self._failed else KEEPING_RESTORED, why or "all is on disk again")
         self._publisher.notice(Notice(KEEPING_FAILED if self._failed else KEEPING_RESTORED, "", now_s, why or ""))
 
 

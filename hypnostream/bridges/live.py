@@ -36,6 +36,7 @@ from hypnostream.config import BedConfig, LslSection
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.stream.channels import Montage
 from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
@@ -168,7 +169,9 @@ class _Live:
         if not record.stream_clock and abs(now_s - local_s) > OTHER_CLOCK_S:
             source = ShiftedSource(self.source, now_s - local_s)
             detail += f"; the LSL clock is another, shifted by {now_s - local_s:.1f} s to the machine's time of day"
-        publisher.notice(Notice(SESSION_RESUMED, "", now_s, detail, seconds=silent_s))
+        told: list[Sink] = [publisher, *self.options.overseers]
+        for sink in told:
+            sink.notice(Notice(SESSION_RESUMED, "", now_s, detail, seconds=silent_s))
         self.options.announce(f"{SESSION_RESUMED}: {detail}")
         keeper.epoch_closed(bed, interrupted.now_s)
         return self._go_on(record, report, publisher, bed, keeper, clock_of(record.speed, now_s), source, [])
@@ -189,7 +192,8 @@ class _Live:
         table = self.stack.enter_context(report.table())
         sinks: list[Sink] = [publisher, TableSink(table, before.final), *self.options.overseers]
         sinks.append(Observed(self.options.overseers, bed, publisher, keeper, self._log))
-        self.source.expect(record.t0_s)
+        shift_s = source.shift_s if isinstance(source, ShiftedSource) else 0.0
+        sinks.append(_Attention(self.source, bed, record.t0_s - shift_s))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self.outcome)
         drive(live_steps(source, clock), bed, sinks, self.stop, keeper=keeper, outcome=self.outcome)
@@ -249,6 +253,27 @@ class _Live:
         if self._log.repaired:
             self.options.announce(self._log.repaired)
         return publisher
+
+
+class _Attention:
+    """A sink that tells the source when the samples are due that complete a second, as streams come and change."""
+
+    def __init__(self, source: LslSource, bed: Bed, t0_s: float) -> None:
+        self._source, self._bed, self._t0_s = source, bed, t0_s
+        self._told_s: float | None = None
+
+    def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """Nothing to tell."""
+
+    def notice(self, notice: Notice) -> None:
+        """Nothing to tell."""
+
+    def heartbeat(self, now_s: float) -> None:
+        """Tell, if it is another time than was told."""
+        due_s = self._t0_s + self._bed.look_ahead_s
+        if due_s != self._told_s:
+            self._told_s = due_s
+            self._source.expect(due_s)
 
 
 def bed_of(record: SessionRecord, session: Session) -> Bed:

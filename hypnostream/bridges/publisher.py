@@ -283,7 +283,9 @@ class Publisher:
         if self._log is None or (self._log.failure is not None) == self._log_failed:
             return
         self._log_failed = not self._log_failed
-        self.status(LOG_FAILED if self._log_failed else LOG_RESTORED, now_s, detail=self._log.failure or "")
+        state, why = LOG_FAILED if self._log_failed else LOG_RESTORED, self._log.failure or ""
+        _logger.warning("%s: %s", state, why or "all is on disk again")
+        self.status(state, now_s, detail=why)
 
     def _next_seq(self, topic: str) -> int:
         return self._last_seq.get(topic, -1) + 1
