@@ -107,14 +107,15 @@ class Engine:
     def start(self) -> "subprocess.Popen[str]":
         """A process of it."""
         command = [sys.executable, "-m", "hypnostream", "run", "--config", str(self.folder / "bed.toml")]
-        self.process = subprocess.Popen(
-            [*command, "--out", str(self.out)],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / "stderr").open("a"),
-            text=True,
-            preexec_fn=self._limit,
-            start_new_session=True,
-        )
+        with (self.folder / "stderr").open("a") as errors:
+            self.process = subprocess.Popen(
+                [*command, "--out", str(self.out)],
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                text=True,
+                preexec_fn=self._limit,
+                start_new_session=True,
+            )
         return self.process
 
     def signal(self, number: signal.Signals) -> None:
