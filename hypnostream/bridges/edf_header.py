@@ -101,7 +101,7 @@ def read_header(path: str | os.PathLike[str]) -> EdfHeader:
             size = os.fstat(file.fileno()).st_size
             fixed = file.read(256)
             channels = _channel_count(fixed, path.name)
-            per_signal = file.read(256 * channels)
+            per_signal = file.read(min(256 * channels, size))  # the header may claim any number
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UserError(f"cannot read {path}: {reason}; check the name and the permissions") from error
@@ -116,6 +116,8 @@ def read_header(path: str | os.PathLike[str]) -> EdfHeader:
     record_bytes = 2 * sum(signal.samples_per_record for signal in signals)
     if record_bytes == 0:
         raise UserError(f"{path.name} has no usable channel: every channel has 0 samples a record")
+    if record_bytes > size:
+        raise UserError(f"{path.name} holds no whole data record: one is larger than all {size} bytes; copy it again")
     promised = _number(_text(fixed[236:244]))
     header_bytes = _header_bytes(fixed, channels, size - record_bytes * (promised if promised > 0 else 0), warnings)
     records = _record_count(promised, size - header_bytes, record_bytes, record_s, path.name, warnings)

@@ -236,6 +236,8 @@ ERRORS: dict[str, tuple[Callable[[Path], object], str]] = {
     "rate of 0 everywhere": (lambda p: put(p, 244, "0", 8), "no usable channel"),
     "samples": (lambda p: put_channel(p, "n", 1, "8.5"), "samples a record"),
     "negative samples": (lambda p: put_channel(p, "n", 1, "-8"), "samples a record"),
+    "countless channels": (lambda p: put(p, 252, "9e99", 4), "ends inside its header"),
+    "countless samples": (lambda p: put(put_channel(p, "n", 1, "9e307"), 236, "9e307", 8), "no whole data record"),
     "missing": (lambda p: p.unlink(), "No such file"),
     "folder": (lambda p: replace(p, Path.mkdir), "is a folder"),
     "pipe": (lambda p: replace(p, os.mkfifo), "not a regular file"),
