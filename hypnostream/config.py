@@ -28,7 +28,7 @@ class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Positive = 10.0
     max_silence_s: Positive | None = None
     private_session: str | None = None
-    stall_s: Positive = 3.0
+    stall_s: Positive = 2.5
     known_peers: tuple[str, ...] = ()
 
     @property

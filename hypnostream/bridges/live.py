@@ -192,8 +192,9 @@ class _Live:
         table = self.stack.enter_context(report.table())
         sinks: list[Sink] = [publisher, TableSink(table, before.final), *self.options.overseers]
         sinks.append(Observed(self.options.overseers, bed, publisher, keeper, self._log))
-        shift_s = source.shift_s if isinstance(source, ShiftedSource) else 0.0
-        sinks.append(_Attention(self.source, bed, record.t0_s - shift_s))
+        if not record.stream_clock:  # else no one but the streams knows when
+            shift_s = source.shift_s if isinstance(source, ShiftedSource) else 0.0
+            sinks.append(_Attention(self.source, bed, record.t0_s - shift_s))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self.outcome)
         drive(live_steps(source, clock), bed, sinks, self.stop, keeper=keeper, outcome=self.outcome)

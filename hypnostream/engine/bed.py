@@ -23,6 +23,7 @@ from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import (
     SOURCE_CHANGED,
     SOURCE_FOUND,
+    SOURCE_LOST,
     SOURCE_REFUSED,
     Annotation,
     Chunk,
@@ -122,6 +123,14 @@ class Bed:
         return {name: path.conditioner.reached_s for name, path in self._paths.items()}
 
     @property
+    def look_ahead_s(self) -> float:
+        """How long after a second's end its last samples are due that the resamplers wait for."""
+        return max(
+            (s for path in self._paths.values() if (s := path.conditioner.look_ahead_s) < self.grid.lateness_s),
+            default=0.0,
+        )
+
+    @property
     def gaps(self) -> dict[str, int]:
         """Gaps seen so far, by stream."""
         return {name: path.conditioner.gaps for name, path in self._paths.items()}
@@ -141,6 +150,8 @@ class Bed:
                     said.annotations.append(arrival)
                 elif isinstance(arrival, Notice) and not self._said_already(arrival):
                     said.notices.append(arrival)
+                    if arrival.kind == SOURCE_LOST and arrival.subject in self._paths:
+                        self._paths[arrival.subject].stalled = True  # so that its return is said
         for path in self._paths.values():
             for block in path.release(step.now_s):
                 self.grid.push(block)

@@ -103,6 +103,7 @@ class Session:
         if place:  # the last 30 s, in order
             signal = np.concatenate((signal[:, place:], signal[:, :place]), axis=1)
             quality = np.concatenate((quality[:, place:], quality[:, :place]), axis=1)
+        passed = quality[:, -min(EPOCH_S, state.next_second) :]  # at a session's start the window is longer than it
         valid = (quality == OK).astype(np.float32)
         inputs = {
             "signal": signal.reshape(1, len(signal), -1),
@@ -126,10 +127,8 @@ class Session:
             absent_reason=None if usable.any() else "no_data",
             probabilities=(p[0], p[1], p[2], p[3], p[4]),
             channels=tuple(
-                ChannelState(spec.name, _worst(row), ok, not use)
-                for spec, row, ok, use in zip(
-                    self.bundle.channels, quality, valid.mean(axis=1).tolist(), usable.tolist(), strict=True
-                )
+                ChannelState(spec.name, _worst(row), float((row == OK).mean()), not use)
+                for spec, row, use in zip(self.bundle.channels, passed, usable.tolist(), strict=True)
             ),
             compute_s=time.perf_counter() - started,
         )

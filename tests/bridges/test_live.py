@@ -41,9 +41,9 @@ def amplifier(name: str, silent: bool = False) -> Iterator[None]:
     outlet, stop = pylsl.StreamOutlet(info), threading.Event()
 
     def send() -> None:
-        rng, sent, started_s = np.random.default_rng(0), 0, pylsl.localclock_of()
+        rng, sent, started_s = np.random.default_rng(0), 0, pylsl.local_clock()
         while not stop.wait(0.05):
-            due = int((pylsl.localclock_of() - started_s) * RATE_HZ)
+            due = int((pylsl.local_clock() - started_s) * RATE_HZ)
             if due > sent:
                 stamps = started_s + np.arange(sent, due) / RATE_HZ
                 outlet.push_chunk(rng.normal(0, 20, (due - sent, 1)).astype(np.float32), stamps.tolist())

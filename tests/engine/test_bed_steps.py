@@ -19,6 +19,7 @@ from hypnostream.stream.source import (
     SAMPLES_LOST,
     SOURCE_CHANGED,
     SOURCE_FOUND,
+    SOURCE_LOST,
     SOURCE_REFUSED,
     SOURCE_RESUMED,
     SOURCE_STALLED,
@@ -125,6 +126,17 @@ def test_a_stream_that_came_back_the_same_goes_on_with_a_gap() -> None:
     say(bed, 40.5, [signal(EEG, 40.0, 40.5)], said)
     assert kinds(said) == [(SOURCE_RESUMED, "EEG")]
     assert said.notices[0].seconds == pytest.approx(20.0, abs=0.02)
+
+
+def test_a_stream_that_was_lost_is_said_to_be_back_however_soon() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG])
+    play(bed, [EEG], 0.0, 10.0, 0.2)
+    said = say(bed, 10.1, [Notice(SOURCE_LOST, "EEG", 10.0)])
+    assert kinds(said) == [(SOURCE_LOST, "EEG")]
+    said = say(bed, 11.0, [EEG, signal(EEG, 10.5, 11.0)])
+    assert kinds(said) == [(SOURCE_RESUMED, "EEG")]
+    assert said.notices[0].seconds == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_stream_that_came_back_with_another_rate_is_a_new_segment_and_said() -> None:
