@@ -29,9 +29,15 @@ class OffsetLine:
     slope: float = 0.0
     uncertainty_s: float = math.inf
 
-    def at(self, sender_s: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    def at(self, sender_s: NDArray[np.float64]) -> NDArray[np.float64]:
         """The offset at these times on the sender's clock."""
-        return self.level_s + self.slope * np.clip(sender_s - self.middle_s, -_FARTHEST_S, _FARTHEST_S)
+        since_s = np.maximum(np.minimum(sender_s - self.middle_s, _FARTHEST_S), -_FARTHEST_S)
+        return self.level_s + self.slope * since_s
+
+    def at_time(self, sender_s: float) -> float:
+        """The offset at one time: the same number, without NumPy's price for a single one."""
+        since_s = max(min(sender_s - self.middle_s, _FARTHEST_S), -_FARTHEST_S)
+        return self.level_s + self.slope * since_s
 
 
 def fit_offsets(probes: NDArray[np.float64]) -> OffsetLine:

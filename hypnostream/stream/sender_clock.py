@@ -132,11 +132,14 @@ class SenderClock:
         """To be added to `raw` stamps; a function of the stamps alone, so that repeated samples stay equal."""
         state = self.state
         shifted = raw + state.shift_s
-        left = np.clip(1 - (shifted - state.ease_from_s) / self.settings.ease_s, 0.0, 1.0)
+        left = np.maximum(np.minimum(1 - (shifted - state.ease_from_s) / self.settings.ease_s, 1.0), 0.0)
         return state.shift_s + state.line.at(shifted) + state.ease_s * left
 
     def _offset_at(self, raw_s: float) -> float:
-        return float(self._offset(np.array([raw_s]))[0])
+        state = self.state
+        shifted_s = raw_s + state.shift_s
+        left = max(min(1 - (shifted_s - state.ease_from_s) / self.settings.ease_s, 1.0), 0.0)
+        return state.shift_s + state.line.at_time(shifted_s) + state.ease_s * left
 
     def _look_for_a_jump(self, raw: NDArray[np.float64], arrival_s: float) -> None:
         state, settings = self.state, self.settings
@@ -170,7 +173,8 @@ class SenderClock:
         passed_s = (
             min(max(arrival_s - state.last_arrival_s, 0.0), 10.0) if not math.isnan(state.last_arrival_s) else 0.0
         )
-        state.quickest_s = float(np.fmin(age_s, state.quickest_s + _QUICKEST_GROWS * passed_s))
+        grown_s = state.quickest_s + _QUICKEST_GROWS * passed_s
+        state.quickest_s = age_s if math.isnan(grown_s) else min(age_s, grown_s)
         state.last_raw_s, state.last_s, state.last_arrival_s = last_raw_s, last_s, arrival_s
         if state.by_arrival:
             state.lowest_s = min(state.lowest_s, arrival_s - last_raw_s - state.shift_s)
@@ -178,12 +182,12 @@ class SenderClock:
                 probe = np.array([last_raw_s + state.shift_s, state.lowest_s, _ARRIVAL_UNCERTAINTY_S])
                 state.lowest_s, state.lowest_from_s = math.inf, arrival_s
                 # Late is what a stall makes; earlier than thought is what no network can do.
-                if probe[1] < state.line.at(probe[0]) + self.settings.off_s:
+                if probe[1] < state.line.at_time(float(probe[0])) + self.settings.off_s:
                     self._probe(probe)
 
     def _probe(self, probe: NDArray[np.float64]) -> None:
         state = self.state
-        off_s = abs(probe[1] - state.line.at(probe[0]))
+        off_s = abs(probe[1] - state.line.at_time(float(probe[0])))
         if not len(state.probes):
             self._change_line(probe[None])
         elif off_s <= max(self.settings.off_s, 6 * probe[2]):
@@ -222,7 +226,7 @@ class SenderClock:
         raw_s, before_s, shift_s = state.last_raw_s, self._offset_at(state.last_raw_s), state.shift_s
         state.line, state.ease_s = line, 0.0
         # The stamps are on the probed clock; or beside it as far as before; or do not follow it at all.
-        shifts = (0.0, shift_s, before_s - float(line.at(raw_s + before_s - float(line.at(raw_s)))))
+        shifts = (0.0, shift_s, before_s - line.at_time(raw_s + before_s - line.at_time(raw_s)))
         ages = []
         for shift in shifts:
             state.shift_s = shift
@@ -254,7 +258,7 @@ class SenderClock:
         if math.isnan(state.last_raw_s) or not self._agree(state.spare):
             return
         line = fit_offsets(state.spare)
-        age_s = state.last_arrival_s - state.last_raw_s - float(line.at(state.last_raw_s))
+        age_s = state.last_arrival_s - state.last_raw_s - line.at_time(state.last_raw_s)
         if abs(age_s - state.quickest_s) < self.settings.ahead_s:
             state.notes.append("the measured clock offset fits the stamps now; it is used again")
             state.by_arrival, state.probes = False, state.spare
