@@ -68,6 +68,9 @@ class Desk:
                 process.kill()
 
 
+REPORT = {"epochs.parquet", "hypnogram.png", "summary.json"}
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A desk with night.edf, hypnogram.csv, the bed.toml of README.md, a small ../shared/data and `hypnostream`."""
@@ -146,6 +149,14 @@ def publish(publisher: Publisher) -> None:
     publisher.status(SESSION_ENDED, 91.0)
 
 
+def record_a_night(desk: Desk) -> None:
+    """The night that docs/nights.md replays, whichever of its commands were run before."""
+    if not (desk.folder / "recorded-night" / "signals").exists():
+        command = ["hypnostream", "run", "--config", "bed.toml", "--record", "--out", "recorded-night"]
+        with monitor(desk), desk.start(command) as process:
+            process.communicate(timeout=WITHIN_S)
+
+
 def lay_out_keys(desk: Desk, shown: str) -> Path:
     """The keys that a command of docs/security.md finds, whichever of its commands were run before."""
     keys = desk.folder / "keys"
@@ -191,6 +202,8 @@ def test_a_shown_command_works(command: Command, desk: Desk, publisher: Publishe
     if bridging:
         arguments += ["--connect", publisher.address, "--address", "127.0.0.1:0"]
     arguments = [argument.replace(ADDRESS, "tcp://127.0.0.1:*") for argument in arguments]
+    if "recorded-night" in command.text and "--record" not in arguments:
+        record_a_night(desk)
     with ExitStack() as companions:
         if arguments[1] == "run" or "--lsl" in arguments or arguments[1:3] == ["doctor", "--config"]:
             companions.enter_context(monitor(desk))
@@ -214,7 +227,9 @@ def test_a_shown_command_works(command: Command, desk: Desk, publisher: Publishe
         json.loads(out)
     if "--out" in arguments:
         made = desk.folder / arguments[arguments.index("--out") + 1]
-        assert {path.name for path in made.iterdir()} == {"epochs.parquet", "hypnogram.png", "summary.json"}
+        session = {"session.json", "results.arrows"} if arguments[1] == "run" else set[str]()
+        session |= {"signals"} if "--record" in arguments else set()
+        assert {path.name for path in made.iterdir()} == REPORT | session
 
 
 def _assert_shown(command: Command, out: str) -> None:
@@ -227,6 +242,8 @@ def _assert_shown(command: Command, out: str) -> None:
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_a_python_example_runs(block: Block, desk: Desk, publisher: Publisher) -> None:
+    if "recorded-night" in block.text:
+        record_a_night(desk)
     if "night-report" in block.text and not (desk.folder / "night-report").exists():
         with desk.start(["hypnostream", "replay", "night.edf", "--out", "night-report"]) as replay:
             replay.communicate(timeout=WITHIN_S)

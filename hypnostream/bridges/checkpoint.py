@@ -1,5 +1,6 @@
 """All that a session remembers, on disk with each epoch: whole or as it was before, never between."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class Checkpoint:
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Put it in the place of the last one. Raises OSError when the disk does not take it; the last one then stays."""
-    write_atomically(path, _HEADER + write_state(checkpoint))
+    body = write_state(checkpoint)
+    write_atomically(path, _HEADER + zlib.crc32(body).to_bytes(4, "little") + body)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -37,4 +39,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     data = read_bounded(path, LARGEST_BYTES)
     if not data.startswith(_HEADER):
         raise ValueError("not a checkpoint of this version")
-    return read_state(data[len(_HEADER) :], Checkpoint)
+    crc, body = data[len(_HEADER) : len(_HEADER) + 4], data[len(_HEADER) + 4 :]
+    if zlib.crc32(body).to_bytes(4, "little") != crc:
+        raise ValueError("the checkpoint is damaged")
+    return read_state(body, Checkpoint)

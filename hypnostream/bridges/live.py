@@ -194,7 +194,7 @@ class _Live:
         sinks.append(Observed(self.options.overseers, bed, publisher, keeper, self._log))
         if not record.stream_clock:  # else no one but the streams knows when
             shift_s = source.shift_s if isinstance(source, ShiftedSource) else 0.0
-            sinks.append(_Attention(self.source, bed, record.t0_s - shift_s))
+            sinks.append(_Attention(self.source, bed, publisher, record.t0_s - shift_s))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self.outcome)
         drive(live_steps(source, clock), bed, sinks, self.stop, keeper=keeper, outcome=self.outcome)
@@ -257,10 +257,12 @@ class _Live:
 
 
 class _Attention:
-    """A sink that tells the source when the samples are due that complete a second, as streams come and change."""
+    """A sink that tells the source when the samples are due that complete a second, as streams come and change, and
+    the publisher how well the senders' clocks are known.
+    """
 
-    def __init__(self, source: LslSource, bed: Bed, t0_s: float) -> None:
-        self._source, self._bed, self._t0_s = source, bed, t0_s
+    def __init__(self, source: LslSource, bed: Bed, publisher: Publisher, t0_s: float) -> None:
+        self._source, self._bed, self._publisher, self._t0_s = source, bed, publisher, t0_s
         self._told_s: float | None = None
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
@@ -271,6 +273,7 @@ class _Attention:
 
     def heartbeat(self, now_s: float) -> None:
         """Tell, if it is another time than was told."""
+        self._publisher.utc_uncertainty_s = self._source.uncertainty_s
         due_s = self._t0_s + self._bed.look_ahead_s
         if due_s != self._told_s:
             self._told_s = due_s

@@ -65,7 +65,7 @@ def read_recording(folder: Path) -> Iterator[Step]:
 
     streams: dict[str, _StreamReader] = {}
     try:
-        with parquet.ParquetFile(folder / "steps.parquet") as steps:
+        with parquet.ParquetFile(_regular(folder / "steps.parquet")) as steps:
             number = 0
             for batch in steps.iter_batches(_STEPS):
                 for now_s, chunk_streams, others in zip(
@@ -79,6 +79,13 @@ def read_recording(folder: Path) -> Iterator[Step]:
     finally:
         for reader in streams.values():
             reader.close()
+
+
+def _regular(path: Path) -> Path:
+    """The path, if it is a file: a pipe would be waited for."""
+    if not path.is_file():
+        raise ValueError(f"{path.name} is not there, or no file")
+    return path
 
 
 def _arrivals(
@@ -227,7 +234,7 @@ class _StreamReader:
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as parquet
 
-        self._file: pyarrow.parquet.ParquetFile = parquet.ParquetFile(path)
+        self._file: pyarrow.parquet.ParquetFile = parquet.ParquetFile(_regular(path))
         described = (self._file.schema_arrow.metadata or {}).get(b"stream")
         if described is None:
             raise ValueError(f"{path.name} does not say which stream it is of")
