@@ -18,6 +18,15 @@ from hypnostream.bridges.stream_description import Description
 from hypnostream.stream.source import ChannelInfo, Source, StreamInfo
 
 _LSL_TYPES: Final = {"eeg": "EEG", "eog": "EOG", "emg": "EMG", "ecg": "ECG", "resp": "Respiration", "spo2": "SpO2"}
+_FORMATS: Final = {
+    pylsl.cf_float32: "float32",
+    pylsl.cf_double64: "double64",
+    pylsl.cf_int8: "int8",
+    pylsl.cf_int16: "int16",
+    pylsl.cf_int32: "int32",
+    pylsl.cf_int64: "int64",
+    pylsl.cf_string: "string",
+}
 _MAX_CHANNELS, _MAX_RATE_HZ, _MAX_TEXT = 4096, 1e6, 200
 _LEAST_BUFFER_S, _SLACK_WALL_S, _LONGEST_BUFFER_S = 360.0, 20.0, 12 * 3600.0
 _MAX_BUFFER_SAMPLES = 16_000_000  # liblsl sets aside 16 bytes for each, at once
@@ -92,7 +101,9 @@ def read_description(info: pylsl.StreamInfo, stream_id: str) -> Description:
     speed, start_s = _number(description, "speed"), _number(description, "start_s")
     duration_s = _number(description, "duration_s")
     return Description(
-        stream=StreamInfo(stream_id, rate_hz, tuple(channels), name=_text(info.name())),
+        stream=StreamInfo(
+            stream_id, rate_hz, tuple(channels), _text(info.name()), _FORMATS.get(info.channel_format(), "")
+        ),
         stream_clock=description.child_value("clock") == "stream",
         speed=speed if speed and speed > 0 else 1.0,
         start_s=start_s if start_s is not None and math.isfinite(start_s) else 0.0,

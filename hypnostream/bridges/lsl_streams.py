@@ -149,6 +149,10 @@ class LiveStreams:
             stream = self._streams[stream_id] = LiveStream(found)
             self.matched += 1
             different, unnoticed = True, False
+        elif found.text and not stream.found.text:
+            stream.found = found
+            self._leave_out(stream, "it was a stream of samples and came back as text")
+            return
         else:
             unnoticed = stream.awaited
             different = stream.came_back(found)
@@ -182,13 +186,18 @@ class LiveStreams:
         """Whether a stream runs on the clock of the session; one that does not is refused."""
         if self.stream_clock is None or stream.stream_clock == self.stream_clock:
             return True
-        stream.refused = True
-        self._send(Drop(stream.stream_id))
         kinds = ("the clock of LSL", "stream time")
-        detail = f"it carries {kinds[stream.stream_clock]}; the session runs on {kinds[self.stream_clock]}"
-        self._warn(f"LSL stream {stream.stream_id!r} is left out: {detail}")
-        self.notice(SOURCE_REFUSED, stream.stream_id, detail)
+        self._leave_out(
+            stream, f"it carries {kinds[stream.stream_clock]}; the session runs on {kinds[self.stream_clock]}"
+        )
         return False
+
+    def _leave_out(self, stream: LiveStream, why: str) -> None:
+        """This life of a stream is no use; another may be."""
+        stream.refused, stream.connected, stream.awaited = True, False, False
+        self._send(Drop(stream.stream_id))
+        self._warn(f"LSL stream {stream.stream_id!r} is left out: {why}")
+        self.notice(SOURCE_REFUSED, stream.stream_id, why)
 
     def _samples(self, message: Samples, raw: bytearray, at: int, chunks: list[Chunk]) -> int:
         """Adds the samples that begin at byte `at` to the chunks; returns where the next begin."""

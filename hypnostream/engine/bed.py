@@ -239,6 +239,7 @@ class Bed:
         for info in infos:
             changed = difference(self._streams[info.stream_id], info)
             if not changed:
+                self._streams[info.stream_id] = info
                 continue
             own, first = self._paths.get(info.stream_id), self.grid.next_second
             if own is not None:  # what it said when it was another counts, and is not said again
@@ -249,6 +250,7 @@ class Bed:
                 for block in own.flush(until, incomplete=False):
                     self.grid.push(block)
                 first = max(first, own.conditioner.next_second)
+                notices += own.losses()
             derivations, why = self._offered([info], now_s, own)
             notices.append(self._serve(info, derivations, now_s, first, changed, why))
         return notices

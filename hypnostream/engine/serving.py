@@ -37,6 +37,8 @@ def difference(before: StreamInfo, after: StreamInfo) -> str:
     said: list[str] = []
     if before.rate_hz != after.rate_hz:
         said.append(f"rate {before.rate_hz:g} Hz, now {after.rate_hz:g} Hz")
+    if before.format and after.format and before.format != after.format:
+        said.append(f"samples as {before.format[:20]}, now {after.format[:20]}")
     if len(before.channels) != len(after.channels):
         said.append(f"{len(before.channels)} channels, now {len(after.channels)}")
     else:

@@ -31,12 +31,16 @@ class ChannelInfo:
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """A group of channels with one rate and one clock. `rate_hz` is 0.0 when the stream is irregular."""
+    """A group of channels with one rate and one clock. `rate_hz` is 0.0 when the stream is irregular.
+
+    `format` is how its sender holds a sample ("float32", "int16"), "" when it does not say.
+    """
 
     stream_id: str
     rate_hz: float
     channels: tuple[ChannelInfo, ...]
     name: str = ""
+    format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def counting_source(duration_s: int, rates_hz: dict[str, int], gap_s: tuple[floa
             float(rate),
             (ChannelInfo("EEG Fp1-Ä2", "µV", -500.0, 499.5, "AgCl", "HP:0.1Hz"), ChannelInfo("EOG horizontal", "uV")),
             name,
+            "float32",
         )
         for name, rate in rates_hz.items()
     )

@@ -167,6 +167,24 @@ def test_the_other_life_of_a_stream_declares_itself_before_its_first_chunk(lsl_s
     assert all(chunk.samples.shape[1] == 3 for chunk in chunks)
 
 
+def test_a_stream_of_samples_that_comes_back_as_text_is_refused_until_it_has_samples_again(lsl_session_id: str) -> None:
+    device = Device("mute", base_s=sender_time())
+    with reading("mute", required=False) as source:
+        with sending_device(lsl_session_id, device):
+            (info,) = of(StreamInfo, take_until(source, flowing("mute")))
+        assert info.format == "float32"
+        take_until(source, lambda arrivals: said(arrivals, SOURCE_LOST) == ["mute"])
+        outlet = pylsl.StreamOutlet(pylsl.StreamInfo("mute", "EEG", 2, 256.0, "string", "id mute"))
+        arrivals = take_until(source, lambda arrivals: said(arrivals, SOURCE_REFUSED) == ["mute"])
+        assert "came back as text" in of(Notice, arrivals)[-1].detail
+        assert source.streams == ()
+        del outlet
+        with sending_device(lsl_session_id, device):
+            again = take_until(source, flowing("mute"))
+        assert of(StreamInfo, again) == [info]
+        assert of(Annotation, arrivals + again) == []
+
+
 @pytest.mark.slow
 def test_a_hung_sender_gives_way_to_its_next_life(lsl_session_id: str) -> None:
     device = Device("hung", base_s=sender_time())

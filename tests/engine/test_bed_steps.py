@@ -177,6 +177,20 @@ def test_other_units_are_another_stream_not_a_louder_one() -> None:
     assert "unit of 'Fpz-Cz' 'uV', now 'V'" in said.notices[0].detail
 
 
+def test_another_sample_format_is_a_new_segment_where_both_say_theirs() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG])
+    play(bed, [EEG], 0.0, 10.0)
+    floats, integers = replace(EEG, format="float32"), replace(EEG, format="int16")
+    assert kinds(say(bed, 10.0, [floats])) == []  # a session of before this was known goes on
+    assert kinds(say(bed, 10.0, [EEG])) == []
+    said = say(bed, 11.0, [floats, integers])
+    assert kinds(said) == [(SOURCE_CHANGED, "EEG")]
+    assert "samples as float32, now int16" in said.notices[0].detail
+    results = play(bed, [integers], 11.0, 61.0).results
+    assert quality(results[-1])["eeg_frontal"] == "ok"
+
+
 def test_a_sensor_that_replaces_one_that_fell_silent_takes_its_place_and_gives_it_back() -> None:
     bed = empty_bed()
     say(bed, 0.0, [EEG])
@@ -221,6 +235,15 @@ def test_what_was_lost_is_counted_to_the_sample_and_said_with_the_epoch() -> Non
         say(bed, (packet + 1) / 8, [signal(EEG, packet / 8, (packet + 1) / 8)], total)
     assert bed.counts["EEG"].lost == lost
     assert [(notice.kind, notice.samples) for notice in total.notices] == [(SAMPLES_LOST, lost)]
+
+
+def test_what_a_stream_lost_is_said_before_it_becomes_another() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG])
+    play(bed, [EEG], 0.0, 5.0)
+    play(bed, [EEG], 5.5, 8.5)
+    said = say(bed, 9.0, [replace(EEG, rate_hz=256.0)])
+    assert [(notice.kind, notice.samples) for notice in said.notices] == [(SAMPLES_LOST, 64), (SOURCE_CHANGED, None)]
 
 
 def test_chunks_that_overtook_one_another_are_put_in_order() -> None:
