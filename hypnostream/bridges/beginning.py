@@ -1,6 +1,7 @@
 """How a live session begins: with what, and when."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -15,15 +16,21 @@ MOST_MISSED_S = 3600.0
 
 
 def first_arrivals(
-    source: LiveSource, specs: Sequence[ChannelSpec], overrides: Mapping[str, str], stop: Callable[[], bool]
+    source: LiveSource,
+    specs: Sequence[ChannelSpec],
+    overrides: Mapping[str, str],
+    stop: Callable[[], bool],
+    patience_s: float,
 ) -> list[Arrival]:
     """What comes until a stream that serves has spoken; all declarations first, so that they are weighed together.
 
-    Raises UserError when nothing that came serves, or the streams end before a sample came.
+    Raises UserError when nothing that came within `patience_s` serves, or the streams end before a sample came.
     """
+    deadline = time.monotonic() + patience_s
     arrivals: list[Arrival] = []
     infos: dict[str, StreamInfo] = {}
     serving: set[str] = set()
+    why = ""
     while not stop():
         came = source.take(READ_S)
         new = {each.stream_id: each for each in came if isinstance(each, StreamInfo)}
@@ -31,8 +38,8 @@ def first_arrivals(
         if new:
             derivations, why = offer(list(infos.values()), specs, overrides)
             serving = {derivation.stream_id for derivation in derivations}
-            if not serving:
-                raise UserError(_nothing_serves(list(infos.values()), specs, why))
+        if not serving and time.monotonic() > deadline:
+            raise UserError(_nothing_serves(list(infos.values()), specs, why))
         arrivals += [each for each in came if not isinstance(each, Chunk | StreamInfo)]
         arrivals += [each for each in came if isinstance(each, Chunk) and each.stream_id in serving]
         if any(isinstance(each, Chunk) for each in arrivals):

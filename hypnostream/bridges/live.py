@@ -59,6 +59,7 @@ def open_lsl(section: LslSection, required: bool = True) -> LslSource:
         max_silence_s=section.max_silence_s,
         private_session=section.private_session,
         known_peers=section.known_peers,
+        backlog_bytes=round(1e6 * section.backlog_mb),
     )
     return LslSource(settings, required)
 
@@ -125,7 +126,7 @@ class _Live:
     def begin(self) -> tuple[Summary, Path]:
         """A new session: its grid begins with the first sample of a stream that serves."""
         config, source = self.config, self.source
-        first = first_arrivals(source, self.bundle.channels, config.channels, self.stop)
+        first = first_arrivals(source, self.bundle.channels, config.channels, self.stop, config.lsl.timeout_s)
         t0_s = grid_start_s(source.start_s, first)
         record = SessionRecord(
             session_id=secrets.token_hex(8),
@@ -205,6 +206,7 @@ class _Live:
             sink.notice(Notice(SESSION_ENDED, "", max(clock.now(), end_s), why))
         keeper.close()
         self.source.close()
+        self.folder.write(_ended(record))  # before the report: who is killed in it has a session that ended
         said = said_before(self._log)
         self.outcome.final, self.outcome.annotations = said.final, said.annotations
         montage = resolve(bed.streams, self.bundle.channels) if bed.streams else bed.montage
@@ -217,7 +219,6 @@ class _Live:
 
             self.options.announce("writing the recorded signals")
             write_recording(self.folder.journal_path, self.folder.signals_path)
-        self.folder.write(_ended(record))
         self.folder.forget_progress()
         return summary, self.folder.path
 

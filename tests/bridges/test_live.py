@@ -116,6 +116,7 @@ def test_stopped_before_a_sample_came_it_reports_an_empty_night(bed: Path, tmp_p
 
 def test_streams_of_no_use_are_one_line(bed: Path, tmp_path: Path) -> None:
     outlet = pylsl.StreamOutlet(pylsl.StreamInfo("knee", "Accelerometer", 3, 50, "float32", "knee"))
+    bed.write_text(bed.read_text().replace("[lsl]", "[lsl]\ntimeout_s = 2.0"))
     with running(bed, tmp_path / "report") as process:
         out, err = process.communicate(timeout=STOPPED_WITHIN_S)
     assert (process.returncode, out) == (2, "")
