@@ -19,8 +19,9 @@ class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `timeout_s` is how long to look for at least `minimum` streams; others may come and go at any time. A stream that
     says nothing for `stall_s` has stalled. The session ends after `max_silence_s` without a sample (none: it waits for
-    ever). With a `private_session` only streams of that session on this machine are seen. `known_peers` are machines
-    to ask by name where the network has no multicast.
+    ever). While it stands still, the newest `backlog_mb` megabytes of samples are kept for it. With a
+    `private_session` only streams of that session on this machine are seen. `known_peers` are machines to ask by name
+    where the network has no multicast.
     """
 
     predicate: str | tuple[str, ...] = ""
@@ -29,6 +30,7 @@ class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_silence_s: Positive | None = None
     private_session: str | None = None
     stall_s: Positive = 2.5
+    backlog_mb: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 64.0
     known_peers: tuple[str, ...] = ()
 
     @property
