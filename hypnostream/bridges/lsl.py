@@ -88,9 +88,8 @@ class LslSource:
 
     @property
     def uncertainty_s(self) -> float | None:
-        """How unsure the stamps of the worst stream are; None where the streams carry stream time."""
-        known = [stream.uncertainty_s for stream in self._streams.numeric() if stream.connected]
-        return max((value for value in known if value is not None), default=None)
+        """How unsure the stamps of the worst stream are; None where the streams carry stream time, or it is unknown."""
+        return self._streams.uncertainty_s
 
     @property
     def reader_pid(self) -> int:

@@ -1,5 +1,6 @@
 """The LSL streams of a session, as the process that reads them tells of them: who is there and what came."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -76,6 +77,13 @@ class LiveStreams:
         if self.declared:
             return self.declared.start_s if self.newest_s is None else self.newest_s
         return time.monotonic() + (self.ahead_s or 0.0)
+
+    @property
+    def uncertainty_s(self) -> float | None:
+        """How unsure the stamps of the worst stream are; None where the streams carry stream time, or it is unknown."""
+        known = [stream.uncertainty_s for stream in self.numeric() if stream.connected]
+        worst_s = max((value for value in known if value is not None), default=math.inf)
+        return worst_s if math.isfinite(worst_s) else None  # of one whose clock was not measured yet
 
     def numeric(self) -> list[LiveStream]:
         """The streams of samples that are not refused."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hypnostream.bridges.messages import ANNOTATION
+from hypnostream.bridges.sayable import sayable
 from hypnostream.engine.bed import Bed, Said
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.clock import Clock, VirtualClock
@@ -166,7 +167,7 @@ def finish(bed: Bed, sinks: Sequence[Sink], outcome: Outcome, end_s: float, now_
 def _say(said: Said, sinks: Sequence[Sink], now_s: float, arrived: float | None, outcome: Outcome) -> None:
     outcome.annotations += said.annotations
     marks = [Notice(ANNOTATION, a.origin, a.onset_s, a.text, seconds=a.duration_s) for a in said.annotations]
-    for notice in (*said.notices, *marks):
+    for notice in map(sayable, (*said.notices, *marks)):
         for sink in sinks:
             sink.notice(notice)
     for result in said.results:

@@ -88,16 +88,23 @@ class StreamPath:
             gaps=self.conditioner.gaps,
         )
 
+    @property
+    def reached_s(self) -> float:
+        """Stream time up to which samples came; of one that has said nothing yet, when it was heard of."""
+        return self.conditioner.reached_s if self.conditioner.timeline.received else self.heard_s
+
     def push(self, chunk: Chunk, now_s: float) -> tuple[list[Seconds], list[Notice]]:
         """Take samples that came by `now_s` of the session's clock."""
         if not len(chunk.timestamps):
             return [], []
-        before_s = self.conditioner.reached_s
+        before_s = self.reached_s
         in_order = self._reorder.push(chunk, now_s) if self._reorder.wait_s else [chunk]
         seconds = [second for each in in_order for second in self._condition(each)]
         notices: list[Notice] = []
         if self.stalled:
-            gap_s = max(0.0, float(chunk.timestamps[0]) - before_s)
+            # No sample is from later than now, unless its stamp was believed.
+            back_s = min(float(chunk.timestamps[0]), max(now_s, self.conditioner.reached_s))
+            gap_s = max(0.0, back_s - before_s)
             notices.append(self._notice(SOURCE_RESUMED, before_s + gap_s, f"after a gap of {gap_s:.2f} s", gap_s))
         self.heard_s, self.stalled = now_s, False
         return seconds, notices
@@ -128,8 +135,7 @@ class StreamPath:
         if self.stalled or silent_s < self.stall_s:
             return []
         self.stalled = True
-        reached_s = self.conditioner.reached_s
-        return [self._notice(SOURCE_STALLED, reached_s, f"nothing has come for {silent_s:.1f} s", silent_s)]
+        return [self._notice(SOURCE_STALLED, self.reached_s, f"nothing has come for {silent_s:.1f} s", silent_s)]
 
     def losses(self) -> list[Notice]:
         """How many samples did not come since this was asked last."""

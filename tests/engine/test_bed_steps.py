@@ -344,3 +344,26 @@ def test_a_state_that_was_garbled_is_refused_or_is_one(position: int, value: int
     except ValueError:
         return
     assert isinstance(state, BedState)
+
+
+def test_a_stream_that_was_silent_from_its_beginning_has_a_gap_since_then() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG])
+    play(bed, [EEG], 0.0, 100.0)
+    say(bed, 100.0, [EOG])
+    stalled = play(bed, [EEG], 100.0, 105.0)
+    assert [(notice.kind, notice.at_s) for notice in stalled.notices] == [(SOURCE_STALLED, 100.0)]
+    said = say(bed, 106.0, [signal(EOG, 105.0, 106.0)])
+    assert kinds(said)[0] == (SOURCE_RESUMED, "EOG")
+    assert said.notices[0].seconds == pytest.approx(5.0)
+
+
+def test_a_stamp_that_no_one_believes_says_nothing_of_a_gap() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG])
+    play(bed, [EEG], 0.0, 10.0)
+    say(bed, 20.0, [])
+    absurd = signal(EEG, 19.5, 20.0)
+    said = say(bed, 20.0, [replace(absurd, timestamps=absurd.timestamps + 1e15)])
+    assert kinds(said)[0] == (SOURCE_RESUMED, "EEG")
+    assert said.notices[0].seconds == pytest.approx(10.0, abs=0.1)

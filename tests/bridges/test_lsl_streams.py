@@ -1,0 +1,23 @@
+"""The streams of a session, by what the process that reads them says."""
+
+from hypnostream.bridges.lsl_frames import Found, Known, Probe
+from hypnostream.bridges.lsl_streams import LiveStreams
+from hypnostream.bridges.stream_description import Description
+from hypnostream.stream.source import ChannelInfo, StreamInfo
+
+
+def found(name: str) -> Found:
+    info = StreamInfo(name, 256.0, (ChannelInfo("C4-M1", "uV"),))
+    description = Description(info, False, 1.0, 0.0, None, None, ())
+    return Found(Known(name, (name, "EEG", "id 1"), f"uid of {name}"), description, False)
+
+
+def test_of_a_clock_that_was_not_measured_yet_no_one_says_how_sure_it_is() -> None:
+    streams = LiveStreams(lambda message: None, choosing=False)
+    streams.hear([found("EEG")], bytearray())
+    assert streams.uncertainty_s is None
+    streams.hear([Probe("EEG", 100.0, 0.5, 0.001)], bytearray())
+    assert streams.uncertainty_s is not None
+    assert 0 < streams.uncertainty_s < 0.01
+    streams.hear([found("SpO2")], bytearray())
+    assert streams.uncertainty_s is None
