@@ -121,5 +121,7 @@ def load_config(path: Path) -> BedConfig:
         raise UserError(f"config {path} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"config {path} is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise UserError(f"config {path} is nested too deeply to be a bed's.") from error
     except msgspec.ValidationError as error:
         raise UserError(f"config {path}: {error}. See docs/configuration.md for the keys.") from error

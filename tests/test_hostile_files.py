@@ -245,3 +245,9 @@ def test_what_is_no_file_neither_hangs_nor_grows(kind: str, name: str, tmp_path:
     else:
         path.symlink_to("/dev/zero")
     assert_harmless(lambda: reader.read(path), (*reader.errors, OSError), reader.allowance)
+
+
+def test_a_bed_that_is_nested_too_deeply_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bed.toml").write_text("name = " + "[" * 5000)
+    with pytest.raises(UserError, match="nested too deeply"):
+        load_config(tmp_path / "bed.toml")
