@@ -78,10 +78,18 @@ class Interrupted:
         self._folder = folder
         self.checkpoint = read_checkpoint(folder.checkpoint_path)
         self.now_s = self.checkpoint.now_s
-        self.written_utc_s = folder.last_written_utc_s()
 
     def steps(self) -> Iterator[Step]:
         """The steps since the checkpoint. `now_s` is the last one's when all were taken."""
         for step in journaled_steps(self._folder.journal_path, self.checkpoint.segment):
             self.now_s = max(self.now_s, step.now_s)
             yield step
+
+    def silence_s(self, speed: float) -> float:
+        """For how long nothing was read, on the wall, once all steps were taken.
+
+        The checkpoint tells what this machine's clock said at a time of the session's; a file's date would not: a new
+        journal may have been begun since, by a process that was killed before it read anything.
+        """
+        last_utc_s = self.checkpoint.written_utc_s + (self.now_s - self.checkpoint.now_s) / speed
+        return max(0.0, time.time() - last_utc_s)

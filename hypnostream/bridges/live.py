@@ -6,7 +6,6 @@ written down since, then what comes. The time in which nothing was read is a gap
 
 import logging
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -89,7 +88,7 @@ def run_live(options: LiveOptions) -> tuple[Summary, Path]:
         keep = config.keep
         folder = folder_of(options.out, Path(keep.folder), config.name, bundle.hash, keep.resume_within_s)
         remove_old_signals(Path(keep.folder), keep.max_age_days, keep.max_gb, but=folder.path)
-        record, interrupted = folder.unfinished(), None
+        record, interrupted = folder.resumable(config.name, bundle.hash, keep.resume_within_s), None
         if record is not None:
             try:
                 interrupted = Interrupted(folder)
@@ -148,7 +147,8 @@ class _Live:
         keeper = self._keeper(publisher)
         if self.options.wait_for_subscriber_s:
             publisher.wait_for_subscriber(self.options.wait_for_subscriber_s)
-        clock = clock_of(record.speed, t0_s)
+        # The first samples are some seconds old by now.
+        clock = clock_of(record.speed, t0_s if record.stream_clock else max(t0_s, source.now_s))
         keeper.epoch_closed(bed, t0_s)
         started = Notice(SESSION_STARTED, "", t0_s, config.name)
         return self._go_on(record, report, publisher, bed, keeper, clock, source, [started, *first])
@@ -162,19 +162,21 @@ class _Live:
         publisher.restore(interrupted.checkpoint.last_seq)
         drive(interrupted.steps(), bed, [publisher], timed=False)
         keeper = self._keeper(publisher)
-        silent_s = max(0.0, time.time() - interrupted.written_utc_s)
+        silent_s = interrupted.silence_s(record.speed)
         now_s = interrupted.now_s + silent_s * record.speed
         detail = f"nothing was read for {silent_s:.1f} s"
         source: LiveSource = self.source
         local_s = self.source.now_s
-        if not record.stream_clock and abs(now_s - local_s) > OTHER_CLOCK_S:
+        if not record.stream_clock and abs(now_s - local_s) <= OTHER_CLOCK_S:
+            now_s = local_s
+        elif not record.stream_clock:
             source = ShiftedSource(self.source, now_s - local_s)
             detail += f"; the LSL clock is another, shifted by {now_s - local_s:.1f} s to the machine's time of day"
         told: list[Sink] = [publisher, *self.options.overseers]
         for sink in told:
             sink.notice(Notice(SESSION_RESUMED, "", now_s, detail, seconds=silent_s))
         self.options.announce(f"{SESSION_RESUMED}: {detail}")
-        keeper.epoch_closed(bed, interrupted.now_s)
+        keeper.epoch_closed(bed, now_s)
         return self._go_on(record, report, publisher, bed, keeper, clock_of(record.speed, now_s), source, [])
 
     def _go_on(

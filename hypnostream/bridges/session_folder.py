@@ -86,6 +86,12 @@ class SessionFolder:
             return None
         return record if record.ended_utc is None and self.checkpoint_path.is_file() else None
 
+    def resumable(self, name: str, model_hash: str, within_s: float) -> SessionRecord | None:
+        """What the session is, when it is one of this bed and bundle that was cut off less than `within_s` ago."""
+        record = self.unfinished()
+        recent = time.time() - self.last_written_utc_s() <= within_s
+        return record if record and recent and (record.name, record.model_hash) == (name, model_hash) else None
+
     def last_written_utc_s(self) -> float:
         """When something was last written down of the session."""
         files = [self.checkpoint_path, *self.journal_path.glob("*.steps")]
@@ -126,9 +132,7 @@ def folder_of(out: Path | None, parent: Path, name: str, model_hash: str, resume
         found = sorted(parent.glob(f"{slug(name)}-*/session.json")) if parent.is_dir() else []
         candidates = [SessionFolder(path.parent) for path in found]
     for folder in sorted(candidates, key=SessionFolder.last_written_utc_s, reverse=True):
-        record = folder.unfinished()
-        recent = time.time() - folder.last_written_utc_s() <= resume_within_s
-        if record is not None and recent and (record.name, record.model_hash) == (name, model_hash):
+        if folder.resumable(name, model_hash, resume_within_s) is not None:
             return folder
     if out is not None:
         return SessionFolder(out)

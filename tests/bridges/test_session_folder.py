@@ -66,7 +66,23 @@ def test_the_newest_session_that_was_cut_off_is_taken_up(tmp_path: Path) -> None
 def test_a_named_folder_is_used_whatever_lies_in_it(tmp_path: Path) -> None:
     assert folder_of(tmp_path / "new", tmp_path, "bed 3", "0" * 64, 60.0).path == tmp_path / "new"
     session(tmp_path / "old", age_s=500.0)
-    assert folder_of(tmp_path / "old", tmp_path, "bed 3", "0" * 64, 60.0).unfinished() is not None
+    assert folder_of(tmp_path / "old", tmp_path, "bed 3", "0" * 64, 60.0).path == tmp_path / "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "model_hash", "within_s", "is_taken_up"),
+    [
+        ("bed 3", "0" * 64, 600.0, True),
+        ("bed 3", "0" * 64, 60.0, False),
+        ("bed 3", "1" * 64, 600.0, False),
+        ("bed 4", "0" * 64, 600.0, False),
+    ],
+)
+def test_in_a_named_folder_too_only_the_same_bed_with_the_same_model_goes_on_and_soon(
+    tmp_path: Path, name: str, model_hash: str, within_s: float, is_taken_up: bool
+) -> None:
+    folder = session(tmp_path / "night", age_s=500.0)
+    assert (folder.resumable(name, model_hash, within_s) is not None) == is_taken_up
 
 
 def test_a_new_session_in_an_old_ones_folder_loses_nothing_of_it(tmp_path: Path) -> None:
