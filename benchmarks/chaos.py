@@ -107,13 +107,13 @@ def publish(folder: Path, address: str, replay: str) -> None:
             time.sleep(1.0 / EPOCHS_A_SECOND)
 
 
-def subscribe(folder: Path, address: str) -> None:
+def subscribe(folder: Path, address: str, session_id: str = SESSION) -> None:
     """The subscriber's process: goes on after the last keys in its file, until killed."""
     keys = folder / "keys"
     since = {topic: seq for topic, seq, _ in kept(keys)}
     if keys.exists() and not keys.read_bytes().endswith(b"\n"):
         os.truncate(keys, keys.read_bytes().rfind(b"\n") + 1)
-    with keys.open("ab", buffering=0) as file, Client(address, since=since, session_id=SESSION) as client:
+    with keys.open("ab", buffering=0) as file, Client(address, since=since, session_id=session_id) as client:
         for message in client:
             if message.topic in DURABLE_TOPICS:
                 said = message.stage if isinstance(message, EpochMessage) else "-"

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults import engine_rows, source_rows  # noqa: F401  (they enter their rows)
-from benchmarks.faults.matrix import ROWS, Seen, as_json, as_markdown
+from benchmarks.faults.matrix import Seen, as_json, as_markdown
 from benchmarks.faults.peer import ask_mne_lsl
+from benchmarks.faults.rows import ROWS
 
 
 def run_row(name: str, peers: bool) -> dict[str, Any]:

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.faults.matrix import Seen, row
 from benchmarks.faults.parts import Stage
-from benchmarks.faults.source_rows import NEVER, _notice_s, _reported_lost, _said, scene
-from hypnostream.bridges.messages import KEEPING_FAILED, LOG_FAILED, SESSION_RESUMED, EpochMessage
-from hypnostream.stream.source import READER_RESTARTED
+from benchmarks.faults.scene import NEVER, final_since, good_again_s, notice_s, reported_lost, said, scene
+from hypnostream.bridges.journal import journaled_steps
+from hypnostream.bridges.messages import KEEPING_FAILED, LOG_FAILED, EpochMessage
+from hypnostream.stream.source import READER_RESTARTED, Chunk
 
 CRAMPED_BYTES = 24 * 1024
 
@@ -47,9 +49,38 @@ def consumer_stall(folder: Path, session: str) -> Seen:
         ok = bool(stage.listener.wait_for(caught_up, 5))
         took_s = time.time() - woke_s
         time.sleep(1.0)
-        lost = _reported_lost(stage, since)
+        lost = reported_lost(stage, since)
         kept = ok and took_s <= 3.0 and lost == 0
         return Seen(kept, f"in time again after {took_s:.2f} s; {lost} lost", {"caught_up_s": took_s, "lost": lost})
+
+
+@row("engine stopped until its backlog overflows", "the samples said to be lost are those that were dropped")
+def overflow(folder: Path, session: str) -> Seen:
+    """SIGSTOP for 9 s, 33 channels, a backlog of 50 kB. What was dropped is what the recorded signals lack."""
+    labels = ["EEG Fpz-Cz", *(f"Aux {number}" for number in range(31))]
+    with scene(folder, session, backlog_mb=0.05, record=True, labels=labels) as stage:
+        if stage is None:
+            return NEVER
+        since = time.time()
+        stage.engine.signal(signal.SIGSTOP)
+        time.sleep(9.0)
+        stage.engine.signal(signal.SIGCONT)
+        woke_s = time.time()
+        final_since(stage, woke_s + 1.0, 32)  # it is said with an epoch
+        time.sleep(0.5)
+        lost = reported_lost(stage, since)
+        stage.engine.kill()
+        numbers = np.concatenate(
+            [
+                each.samples[:, 0]
+                for step in journaled_steps(stage.engine.out / "journal", past_holes=True)
+                for each in step.arrivals
+                if isinstance(each, Chunk)
+            ]
+        )
+        true = int((np.diff(numbers) - 1).sum())
+        kept = lost == true and true > 256
+        return Seen(kept, f"{lost} said, {true} were", {"lost": lost, "true": true})
 
 
 @row("reader killed", "results go on; `reader_restarted`, and data again within 3 s", short=True)
@@ -63,58 +94,12 @@ def reader_killed(folder: Path, session: str) -> Seen:
             return Seen(False, "there is no reader process", {})
         since = time.time()
         os.kill(reader, signal.SIGKILL)
-        said_s = _notice_s(stage, since, 6, READER_RESTARTED)
-        flowing = stage.flowing(6.0)
-        again_s = time.time() - since
+        said_s = notice_s(stage, since, 6, READER_RESTARTED)
+        again_s = good_again_s(stage, time.time(), 8.0)
         alive = stage.engine.process.poll() is None
-        kept = alive and said_s is not None and flowing
-        words = f"said after {_said(said_s)}; stages of good signals: {flowing}; engine alive: {alive}"
-        return Seen(kept, words, {"said_s": said_s or -1, "again_s": again_s})
-
-
-def _restarted(stage: Stage, between: str) -> Seen:
-    """kill -9 after the first final epoch, what `between` says, start again, until the next one."""
-    listener = stage.listener
-    if not listener.wait_for(lambda: listener.stages(final=True), 40):
-        return Seen(False, "no epoch closed in 40 s", {})
-    before = listener.stages(final=True)[-1][1]
-    time.sleep(1.0)
-    stage.engine.kill()
-    if between == "torn":
-        log = stage.engine.out / "results.arrows"
-        os.truncate(log, log.stat().st_size - 37)
-    since = time.time()
-    stage.engine.start()
-    resumed = listener.wait_for(lambda: listener.statuses(SESSION_RESUMED, since=since), 20)
-    listener.wait_for(lambda: listener.stages(since, final=True), 45)
-    finals = [m for _, m in listener.stages(final=True)]
-    if len(finals) < 2:
-        return Seen(False, f"no epoch after the restart; resumed: {bool(resumed)}; {stage.engine.stderr()}", {})
-    same = {m.origin.session_id for m in finals} == {before.origin.session_id}
-    counts = Counter((m.topic, m.seq) for m in finals)
-    seqs = sorted(m.seq for m in finals)
-    missing = seqs[-1] - seqs[0] + 1 - len(counts)
-    twice = sum(counts.values()) - len(counts)
-    kept = same and bool(resumed) and not missing and not twice and listener.lost == 0
-    after_s = resumed[0][0] - since if resumed else -1.0
-    gap = f", {resumed[0][1].seconds:.1f} s unread" if resumed and resumed[0][1].seconds is not None else ""
-    again = _said(after_s if resumed else None)
-    words = f"resumed after {again}{gap}; same session: {same}; {missing} results missing, {twice} twice"
-    return Seen(kept, words, {"resumed_s": after_s, "missing": missing, "twice": twice})
-
-
-@row("engine killed", "`session_resumed` in the same session; no result missing or twice, unread time is said")
-def engine_killed(folder: Path, session: str) -> Seen:
-    """kill -9 of all of it."""
-    with scene(folder, session) as stage:
-        return NEVER if stage is None else _restarted(stage, "")
-
-
-@row("log torn", "the same with the log's last 37 bytes cut off while it was down")
-def log_torn(folder: Path, session: str) -> Seen:
-    """As after a loss of power."""
-    with scene(folder, session) as stage:
-        return NEVER if stage is None else _restarted(stage, "torn")
+        kept = alive and said_s is not None and said_s <= 3.0 and again_s is not None
+        words = f"said after {said(said_s)}; good stages again: {again_s is not None}; engine alive: {alive}"
+        return Seen(kept, words, {"said_s": said_s or -1})
 
 
 def _cramp() -> None:
@@ -132,9 +117,9 @@ def disk_full(folder: Path, session: str) -> Seen:
         final = stage.listener.wait_for(lambda: stage.listener.stages(final=True), 40)
         time.sleep(3.0)
         alive, still = stage.engine.process.poll() is None, len(stage.listener.stages(time.time() - 2.5))
-        said = [f"{m.state}: {m.detail}" for _, m in stage.listener.statuses(LOG_FAILED, KEEPING_FAILED)]
-        kept = alive and bool(final) and still > 0 and bool(said)
-        words = f"final stages: {len(final or [])}; alive: {alive}; {said[0] if said else 'nothing said of the disk'}"
+        told = [f"{m.state}: {m.detail}" for _, m in stage.listener.statuses(LOG_FAILED, KEEPING_FAILED)]
+        kept = alive and bool(final) and still > 0 and bool(told)
+        words = f"final stages: {len(final or [])}; alive: {alive}; {told[0] if told else 'nothing said of the disk'}"
         return Seen(kept, words, {"final": len(final or []), "alive": float(alive)})
     finally:
         stage.close()

@@ -95,12 +95,20 @@ class Listener:
 class Engine:
     """`hypnostream run` on one bed's file; started again, it goes on in the same folder."""
 
-    def __init__(self, folder: Path, session: str, limit: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        session: str,
+        limit: Callable[[], None] | None = None,
+        backlog_mb: float = 64.0,
+        record: bool = False,
+    ) -> None:
         self.folder, self.out, self.address = folder, folder / "night", f"ipc://{folder}/out"
         self._limit = limit
         (folder / "bed.toml").write_text(
             f'name = "bed"\n[lsl]\nminimum = 1\ntimeout_s = 20\nprivate_session = "{session}"\n'
-            f'[publish]\naddress = "{self.address}"\n[keep]\nfolder = "{folder}/nights"\n'
+            f'backlog_mb = {backlog_mb}\n[publish]\naddress = "{self.address}"\n'
+            f'[keep]\nfolder = "{folder}/nights"\nrecord = {str(record).lower()}\n'
         )
         self.process = self.start()
 
@@ -147,6 +155,11 @@ class Engine:
         lines = (self.folder / "stderr").read_text().strip().splitlines()
         return lines[-1] if lines else ""
 
+    def stop(self, within_s: float = 30.0) -> int:
+        """Asks it to end in good order; its exit code."""
+        self.process.terminate()
+        return self.process.wait(within_s)
+
     def kill(self) -> None:
         """It and its children; nothing is left behind."""
         children = self.children() if self.process.poll() is None else []
@@ -159,14 +172,25 @@ class Engine:
 
 
 class Stage:
-    """One row's scene: a sender, an engine and a listener in a private session, gone at the end."""
+    """One row's scene: a sender, an engine and a listener in a private session, gone at the end.
 
-    def __init__(self, folder: Path, session: str, limit: Callable[[], None] | None = None, **settings: Any) -> None:
+    `settings` are the sender's, the rest the engine's.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        session: str,
+        limit: Callable[[], None] | None = None,
+        backlog_mb: float = 64.0,
+        record: bool = False,
+        **settings: Any,
+    ) -> None:
         self.folder, self.session = folder, session
         self.senders: list[SenderProcess] = []
         self.sender, self.base_s = self.add_sender(**settings), 0.0
         self.base_s = float(self.sender.do("start")["base_s"])
-        self.engine = Engine(folder, session, limit)
+        self.engine = Engine(folder, session, limit, backlog_mb, record)
         self.listener = Listener(self.engine.address)
 
     def add_sender(self, **settings: Any) -> SenderProcess:

@@ -22,11 +22,15 @@ from numpy.typing import NDArray
 PACKET_S = 0.02
 QUALITIES = ("good", "nan", "flat", "saturated")
 LIMIT_UV = 500.0
+IN_UNIT = {"microvolts": 1.0, "millivolts": 1e-3}  # of a microvolt; all else is sent as numbers near 95
 
 
 @dataclass
 class Settings:
-    """What the stream says of itself. `labels` are those of channels 1 and up; `format` is one of LSL's."""
+    """What the stream says of itself. `labels` are those of channels 1 and up; `format` is one of LSL's.
+
+    An `irregular` one has `rate_hz` all the same, and does not say so.
+    """
 
     session: str
     name: str = "amplifier"
@@ -34,6 +38,8 @@ class Settings:
     rate_hz: float = 256.0
     labels: list[str] = field(default_factory=lambda: ["EEG Fpz-Cz", "EOG horizontal"])
     format: str = "float32"
+    unit: str = "microvolts"
+    irregular: bool = False
     base_s: float | None = None
 
 
@@ -82,15 +88,16 @@ class Sender:
 
     def _start(self) -> None:
         said = self.settings
-        info = pylsl.StreamInfo(said.name, "EEG", len(said.labels) + 1, said.rate_hz, said.format, said.source_id)
+        rate_hz = pylsl.IRREGULAR_RATE if said.irregular else said.rate_hz
+        info = pylsl.StreamInfo(said.name, "EEG", len(said.labels) + 1, rate_hz, said.format, said.source_id)
         channels = info.desc().append_child("channels")
         for label in ["Counter", *said.labels]:
             channel = channels.append_child("channel")
             channel.append_child_value("label", label)
-            channel.append_child_value("unit", "microvolts" if label != "Counter" else "count")
-            if label != "Counter":
-                channel.append_child_value("minimum", str(-LIMIT_UV))
-                channel.append_child_value("maximum", str(LIMIT_UV))
+            channel.append_child_value("unit", said.unit if label != "Counter" else "count")
+            if label != "Counter" and said.unit in IN_UNIT:
+                channel.append_child_value("minimum", str(-LIMIT_UV * IN_UNIT[said.unit]))
+                channel.append_child_value("maximum", str(LIMIT_UV * IN_UNIT[said.unit]))
         self._outlet = pylsl.StreamOutlet(info)
         if said.base_s is None:
             said.base_s = float(pylsl.local_clock())
@@ -135,6 +142,7 @@ class Sender:
             samples[:] = 3.0
         elif self.faults.quality == "saturated":
             samples[:] = LIMIT_UV
+        samples = samples * IN_UNIT[self.settings.unit] if self.settings.unit in IN_UNIT else 95 + samples / 100
         samples[:, 0] = numbers
         if self.settings.format == "string":
             return [[str(value) for value in row] for row in samples]
