@@ -4,6 +4,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -257,7 +258,7 @@ class Publisher:
         body = encode(message)
         durable = self._log is not None and message.topic in DURABLE_TOPICS
         if self._log is not None and durable:
-            body = self._logged(self._log, message) or body
+            message, body = self._logged(self._log, message, body)
             self._log.append(message, body)
         self._socket.send_multipart([message.topic.encode(), body])
         self._last_seq[message.topic] = message.seq
@@ -266,18 +267,19 @@ class Publisher:
         if durable:
             self._tell_of_log(message.time.stream_s)
 
-    def _logged(self, log: ResultLog, message: Message) -> bytes | None:
-        """What the log has under the key of a message that was computed again; what was said there holds."""
-        if message.seq > log.last_seq.get(message.topic, -1):
-            return None
-        try:
+    def _logged(self, log: ResultLog, message: Message, body: bytes) -> tuple[Message, bytes]:
+        """What was said under the key of a message that was computed again. A notice that is another comes after it."""
+        last_seq = log.last_seq.get(message.topic, -1)
+        bodies: list[bytes] = []
+        with suppress(OSError):
             bodies = log.read(message.topic, message.seq, message.seq, 0).bodies
-        except OSError:
-            return None
         if bodies and not same_said(decode(bodies[0]), message):
             self.differing += 1
             _logger.warning("%s %d, computed again, differs from what was published", message.topic, message.seq)
-        return bodies[0] if bodies else None
+            if isinstance(message, StatusMessage):  # as a power cut took the steps that the other came of
+                message = replace(message, seq=last_seq + 1)
+                return message, encode(message)
+        return message, bodies[0] if bodies else body
 
     def _tell_of_log(self, now_s: float) -> None:
         if self._log is None or (self._log.failure is not None) == self._log_failed:

@@ -1,5 +1,6 @@
 """The loop that drives a bed by its steps, and says what follows. Live, replay and recovery differ in steps alone."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from hypnostream.stream.source import Annotation, Chunk, LiveSource, Notice, Sou
 READ_S = 0.2  # how long one read may wait, in seconds of the session,
 LEAST_READ_S = 0.005  # but at least so long on the wall, or a fast session would only ask and never sleep
 HEARTBEAT_S = 1.0
+CATCH_UP_S = 0.5  # on the wall: what was sent while this process stood still is here by then
 
 
 class Sink(Protocol):
@@ -88,10 +90,24 @@ def replay_steps(source: Source, clock: Clock) -> Iterator[Step]:
 
 
 def live_steps(source: LiveSource, clock: Clock) -> Iterator[Step]:
-    """What comes, as it comes, until the source is exhausted."""
+    """What comes, as it comes, until the source is exhausted.
+
+    If this process, or the machine, stood still, no one knows at once that nothing came meanwhile: what was sent may
+    still be on its way from the reader. Until that had time to come, time has not passed.
+    """
+    wait_s = max(clock.wall_s(READ_S), LEAST_READ_S)
+    a_wall_second = 1 / clock.wall_s(1.0) if clock.wall_s(1.0) else 0.0  # in seconds of the session
+    known_s = before_s = clock.now()
+    caught_up_s = -math.inf
     while not source.exhausted:
-        arrivals = source.take(max(clock.wall_s(READ_S), LEAST_READ_S))
-        yield Step(clock.now(), tuple(arrivals))
+        arrivals = source.take(wait_s)
+        now_s = clock.now()
+        if now_s - before_s > (wait_s + CATCH_UP_S) * a_wall_second:
+            caught_up_s = now_s + CATCH_UP_S * a_wall_second
+        if now_s >= caught_up_s:
+            known_s = now_s
+        before_s = now_s
+        yield Step(known_s, tuple(arrivals))
 
 
 def run(

@@ -158,6 +158,8 @@ class Grid:
         steady = [stream.passed for stream in self.state.streams.values() if stream.steady]
         front = max(steady, default=0)
         if front > self.state.fronts[-1][0]:
+            if self.state.fronts[-1][1] == now_s:  # a clock that stands still must not make the list grow
+                self.state.fronts.pop()
             self.state.fronts.append((front, now_s))
         expired = [front for front, seen_s in self.state.fronts if seen_s + self.lateness_s <= now_s]
         due = max(self.state.next_second, self._passed_by_all(), expired[-1] if expired else 0)

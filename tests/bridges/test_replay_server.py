@@ -189,6 +189,16 @@ def test_what_is_computed_again_is_said_as_it_was_and_a_difference_is_noticed(
     assert session.publisher.last_seq == {"epoch": 2}
 
 
+def test_a_notice_that_is_none_of_those_that_were_said_is_said_after_them(session: Session) -> None:
+    for stream in ("EEG", "SpO2"):
+        session.publisher.status("source_stalled", 1.0, subject=stream)
+    session.publisher.restore({"status": 0})  # the steps in which SpO2 stalled were lost with the power
+    session.publisher.status("source_lost", 2.0, subject="EEG")
+    session.publisher.status("source_found", 3.0, subject="EEG")
+    said = [(each.seq, each.state) for each in session.log.messages() if isinstance(each, StatusMessage)]
+    assert said == [(0, "source_stalled"), (1, "source_stalled"), (2, "source_lost"), (3, "source_found")]
+
+
 def test_notices_of_a_process_are_no_part_of_what_is_computed_again(session: Session) -> None:
     session.publisher.status("source_stalled", 1.0)
     session.publisher.status(SESSION_RESUMED, 2.0)

@@ -8,7 +8,7 @@ import pytest
 
 from hypnostream.bridges.edf import EdfSource
 from hypnostream.bridges.edf_write import EdfSignal, write_edf
-from hypnostream.bridges.run import Outcome, reached_s, run
+from hypnostream.bridges.run import CATCH_UP_S, READ_S, Outcome, live_steps, reached_s, run
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import load_bundle
@@ -16,7 +16,7 @@ from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
 from hypnostream.stream.montage import resolve
-from hypnostream.stream.source import Chunk, ListSource, Notice, Source, StreamInfo
+from hypnostream.stream.source import Arrival, Chunk, ListSource, Notice, Source, StreamInfo
 from hypnostream.stream.stages import EPOCH_S
 from tests.recordings import between, night, simulated_signals, write_night
 
@@ -141,3 +141,34 @@ def test_nothing_at_all_is_an_empty_night() -> None:
     bed = Bed(streams, resolve(streams, BUNDLE.channels), Session(BUNDLE, BACKEND))
     outcome = run(ListSource(streams, []), bed, VirtualClock(), [])
     assert (outcome.final, outcome.end_s) == ([], 0.0)
+
+
+@dataclass
+class StoodStill(ListSource):
+    """A live source in whose second read the process stands still for a minute; what was sent then comes bit by bit.
+
+    `clock` is what passes meanwhile.
+    """
+
+    clock: HandClock = field(default_factory=HandClock)
+    speed: float = 10.0
+    reads: int = 0
+
+    @property
+    def exhausted(self) -> bool:
+        return self.reads == 100
+
+    def take(self, timeout_s: float) -> list[Arrival]:
+        self.reads += 1
+        self.clock.wall_now_s += 60.0 if self.reads == 2 else timeout_s
+        return [Chunk("EEG", np.zeros((1, 1), np.float32), np.array([self.reads / 10]))] if self.reads % 2 else []
+
+
+def test_time_in_which_the_process_stood_still_has_not_passed_before_what_was_sent_then_had_time_to_come() -> None:
+    source = StoodStill((), [])
+    times_s = [step.now_s for step in live_steps(source, source.clock)]
+    assert times_s[0] == pytest.approx(READ_S)
+    held = sum(at_s == times_s[0] for at_s in times_s)
+    assert held == 1 + round(CATCH_UP_S * source.clock.speed / READ_S)
+    assert times_s[held:] == sorted(times_s[held:])
+    assert times_s[held] == pytest.approx(600 + READ_S + CATCH_UP_S * source.clock.speed)

@@ -262,3 +262,12 @@ def test_the_same_calls_close_the_same_seconds() -> None:
         return closed
 
     assert played() == played()
+
+
+def test_a_clock_that_stands_still_makes_nothing_grow() -> None:
+    grid = Grid(SPECS, 0.0, {"EEG": [0]})
+    for second in range(0, 1000, 10):
+        grid.push(Seconds(second, (0,), (np.zeros((10, SPECS[0].rate_hz), np.float32),), np.zeros((1, 10), np.uint8)))
+        grid.advance(0.0)
+    assert grid.next_second == 1000
+    assert len(grid.state.fronts) <= 2
