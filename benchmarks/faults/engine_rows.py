@@ -12,10 +12,9 @@ import numpy as np
 
 from benchmarks.faults.matrix import Seen, row
 from benchmarks.faults.parts import Stage
-from benchmarks.faults.scene import NEVER, final_since, good_again_s, notice_s, reported_lost, said, scene
-from hypnostream.bridges.journal import journaled_steps
+from benchmarks.faults.scene import NEVER, final_since, good_again_s, notice_s, reported_lost, said, scene, taken
 from hypnostream.bridges.messages import KEEPING_FAILED, LOG_FAILED, EpochMessage
-from hypnostream.stream.source import READER_RESTARTED, Chunk
+from hypnostream.stream.source import READER_RESTARTED
 
 CRAMPED_BYTES = 24 * 1024
 
@@ -70,15 +69,7 @@ def overflow(folder: Path, session: str) -> Seen:
         time.sleep(0.5)
         lost = reported_lost(stage, since)
         stage.engine.kill()
-        numbers = np.concatenate(
-            [
-                each.samples[:, 0]
-                for step in journaled_steps(stage.engine.out / "journal", past_holes=True)
-                for each in step.arrivals
-                if isinstance(each, Chunk)
-            ]
-        )
-        true = int((np.diff(numbers) - 1).sum())
+        true = int((np.diff(taken(stage)) - 1).sum())
         kept = lost == true and true > 256
         return Seen(kept, f"{lost} said, {true} were", {"lost": lost, "true": true})
 

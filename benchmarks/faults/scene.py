@@ -7,10 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks.faults.matrix import Seen
 from benchmarks.faults.parts import Stage
+from hypnostream.bridges.journal import journaled_steps
 from hypnostream.bridges.messages import EpochMessage
-from hypnostream.stream.source import SAMPLES_LOST
+from hypnostream.stream.source import SAMPLES_LOST, Chunk
 from hypnostream.stream.stages import EPOCH_S
 
 SAY_S = 3.0  # within so long of the last sample a stall is said
@@ -30,6 +34,13 @@ def scene(folder: Path, session: str, **settings: Any) -> Iterator[Stage | None]
 def reported_lost(stage: Stage, since: float) -> int:
     """How many samples were said to be lost."""
     return sum(message.samples or 0 for _, message in stage.listener.statuses(SAMPLES_LOST, since=since))
+
+
+def taken(stage: Stage) -> NDArray[np.float32]:
+    """The numbers (n,) of the samples that the engine took, by what it wrote down (`record`), whatever their stamps."""
+    steps_taken = journaled_steps(stage.engine.out / "journal", past_holes=True)
+    chunks = [each for step in steps_taken for each in step.arrivals if isinstance(each, Chunk)]
+    return np.concatenate([chunk.samples[:, 0] for chunk in chunks])
 
 
 def notice_s(stage: Stage, since: float, within_s: float, *states: str) -> float | None:

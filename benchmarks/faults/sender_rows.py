@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.faults.matrix import Seen, row
 from benchmarks.faults.parts import Stage
-from benchmarks.faults.scene import NEVER, SAY_S, good_again_s, notice_s, said, scene, slept_until, steps
+from benchmarks.faults.scene import NEVER, SAY_S, good_again_s, notice_s, said, scene, slept_until, steps, taken
 from hypnostream.stream.source import (
     SAMPLES_LOST,
     SOURCE_CHANGED,
@@ -56,15 +58,14 @@ def killed(folder: Path, session: str) -> Seen:
         return Seen(kept, words, {"said_s": said_s or -1})
 
 
-def _reborn(folder: Path, session: str, judge: Callable[[Stage, float, int], Seen], **settings: Any) -> Seen:
-    with scene(folder, session) as stage:
+def _reborn(folder: Path, session: str, judge: Callable[[Stage, float], Seen], **settings: Any) -> Seen:
+    with scene(folder, session, record=True) as stage:
         if stage is None:
             return NEVER
         other = stage.add_sender(base_s=stage.base_s, **settings)
-        last = int(stage.sender.do()["last"])  # a packet or none may follow until it dies
         stage.sender.kill()
         time.sleep(2.0)
-        return judge(stage, other.do("start")["utc_s"], last)
+        return judge(stage, other.do("start")["utc_s"])
 
 
 @row(
@@ -73,11 +74,11 @@ def _reborn(folder: Path, session: str, judge: Callable[[Stage, float, int], See
 def reborn(folder: Path, session: str) -> Seen:
     """SIGKILL, and 2 s later another process with the same description."""
 
-    def judge(stage: Stage, born_s: float, last: int) -> Seen:
+    def judge(stage: Stage, born_s: float) -> Seen:
         again_s = notice_s(stage, born_s, 12, SOURCE_RESUMED, SOURCE_CHANGED, SAMPLES_LOST)
         told = [m for _, m in stage.listener.statuses(SOURCE_RESUMED, SAMPLES_LOST, since=born_s)]
         gap_s = sum(m.seconds or (m.samples or 0) / 256 for m in told)
-        true_s = (stage.senders[-1].do()["first"] - last) / 256
+        true_s = float(np.diff(taken(stage)).max()) / 256  # what was sent before it was connected was not taken
         kept = again_s is not None and again_s <= 1.0 and abs(gap_s - true_s) < 0.05
         words = f"data after {said(again_s)}; gap said {gap_s:.2f} s, true {true_s:.2f}"
         return Seen(kept, words, {"again_s": again_s or -1, "gap_error_s": gap_s - true_s})
@@ -85,7 +86,7 @@ def reborn(folder: Path, session: str) -> Seen:
     return _reborn(folder, session, judge)
 
 
-def _changed(stage: Stage, born_s: float, last: int) -> Seen:
+def _changed(stage: Stage, born_s: float) -> Seen:
     listener = stage.listener
     found = listener.wait_for(lambda: listener.statuses(SOURCE_CHANGED, SOURCE_REFUSED, since=born_s), 12)
     good_s = good_again_s(stage, born_s, 8)
@@ -125,7 +126,7 @@ def other_format(folder: Path, session: str) -> Seen:
 def text_format(folder: Path, session: str) -> Seen:
     """float32, then strings."""
 
-    def judge(stage: Stage, born_s: float, last: int) -> Seen:
+    def judge(stage: Stage, born_s: float) -> Seen:
         found = stage.listener.wait_for(lambda: stage.listener.statuses(SOURCE_REFUSED, since=born_s), 8)
         slept_until(born_s + 6.0)
         good = [each for _, each in steps(stage, born_s + 1.0)]
