@@ -162,6 +162,7 @@ class _Live:
         publisher.restore(interrupted.checkpoint.last_seq)
         drive(interrupted.steps(), bed, [publisher], timed=False)
         keeper = self._keeper(publisher)
+        self.source.go_on(record.stream_clock)
         silent_s = interrupted.silence_s(record.speed)
         now_s = interrupted.now_s + silent_s * record.speed
         detail = f"nothing was read for {silent_s:.1f} s"

@@ -107,6 +107,10 @@ class LslSource:
             return True
         return self._settings.max_silence_s is not None and silence_s > self._settings.max_silence_s
 
+    def go_on(self, stream_clock: bool) -> None:
+        """The session that goes on runs on this clock, whichever stream shows up first."""
+        self._streams.stream_clock = stream_clock
+
     def expect(self, t0_s: float) -> None:
         """Seconds are complete at `t0_s` and each whole second from it: from now on samples are looked for then, and
         otherwise ten times a second."""

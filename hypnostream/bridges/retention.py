@@ -12,7 +12,8 @@ DAY_S = 86400.0
 
 def remove_old_signals(parent: Path, max_age_days: float | None, max_gb: float | None, but: Path) -> list[Path]:
     """Remove the recorded signals in the session folders of `parent` that are too old, then the oldest that are too
-    much in all; returns the folders that lost theirs. The folder `but` is left alone.
+    much in all; returns the folders that lost theirs. The folder `but` is left alone, and so is a session of another
+    bed that goes on, or was cut off within a day.
 
     What a session took in lies in its journal until it has ended in good order; that counts as its signals.
     """
@@ -21,7 +22,7 @@ def remove_old_signals(parent: Path, max_age_days: float | None, max_gb: float |
     recorded: list[tuple[float, int, SessionFolder]] = []
     for record_path in parent.glob("*/session.json"):
         folder = SessionFolder(record_path.parent)
-        if folder.path.resolve() != but.resolve() and _is_session(folder):
+        if folder.path.resolve() != but.resolve() and _is_over(folder):
             files = [file for place in _places(folder) for file in place.iterdir() if file.is_file()]
             if files:
                 newest_s = max(file.stat().st_mtime for file in files)
@@ -45,9 +46,10 @@ def _places(folder: SessionFolder) -> list[Path]:
     return [place for place in places if place.is_dir() and not place.is_symlink()]
 
 
-def _is_session(folder: SessionFolder) -> bool:
+def _is_over(folder: SessionFolder) -> bool:
+    """Whether a session has ended, or was cut off so long ago that no one is at work in it."""
     try:
-        folder.read()
+        ended = folder.read().ended_utc is not None
     except UserError:
         return False
-    return True
+    return ended or time.time() - folder.last_written_utc_s() > DAY_S

@@ -174,7 +174,7 @@ def finish(bed: Bed, sinks: Sequence[Sink], outcome: Outcome, end_s: float, now_
     """No step comes any more: close everything up to the epoch in which stream time `end_s` lies."""
     started = time.perf_counter()
     outcome.end_s = end_s
-    said = Said(bed.finish(end_s))
+    said = Said(bed.finish(end_s), bed.losses())
     outcome.bed_s += time.perf_counter() - started
     _say(said, sinks, now_s, started if timed else None, outcome)
     outcome.wall_s += time.perf_counter() - started

@@ -158,9 +158,12 @@ class Bed:
             said.notices += path.watch(step.now_s)
         said.results = self.advance(step.now_s)
         if any(result.final for result in said.results):
-            for path in self._paths.values():
-                said.notices += path.losses()
+            said.notices += self.losses()
         return said
+
+    def losses(self) -> list[Notice]:
+        """How many samples of which stream did not come since this was asked last."""
+        return [notice for path in self._paths.values() for notice in path.losses()]
 
     def push(self, chunks: Sequence[Chunk], now_s: float = 0.0) -> None:
         """Take what came. What follows from it is said by `advance`, so that streams read in turn do not race."""
@@ -232,7 +235,8 @@ class Bed:
         notices: list[Notice] = []
         new = [info for info in infos if info.stream_id not in self._streams]
         if new:
-            derivations, why = self._offered(new, now_s, None)
+            derivations, why, lost = self._offered(new, now_s, None)
+            notices += lost
             for info in new:
                 serves = [d for d in derivations if d.stream_id == info.stream_id]
                 notices.append(self._serve(info, serves, now_s, self.grid.next_second, "", why))
@@ -251,19 +255,23 @@ class Bed:
                     self.grid.push(block)
                 first = max(first, own.conditioner.next_second)
                 notices += own.losses()
-            derivations, why = self._offered([info], now_s, own)
+            derivations, why, lost = self._offered([info], now_s, own)
+            notices += lost
             notices.append(self._serve(info, derivations, now_s, first, changed, why))
         return notices
 
     def _offered(
         self, infos: Sequence[StreamInfo], now_s: float, own: StreamPath | None
-    ) -> tuple[Sequence[Derivation], str]:
-        """What streams can serve of what is free, or served by `own`, or by a stream that has stalled."""
+    ) -> tuple[Sequence[Derivation], str, list[Notice]]:
+        """What streams can serve of what is free, or served by `own`, or by a stream that has stalled.
+
+        With it, what had not come of those that give up something for it.
+        """
         others = [path for path in self._paths.values() if path is not own and not path.stalled]
         taken = {derivation.spec.name for path in others for derivation in path.derivations}
         derivations, why = offer(infos, [spec for spec in self._specs if spec.name not in taken], self._overrides)
-        self._release({derivation.spec.name for derivation in derivations}, own, now_s)
-        return derivations, why
+        lost = self._release({derivation.spec.name for derivation in derivations}, own, now_s)
+        return derivations, why, lost
 
     def _serve(
         self,
@@ -303,13 +311,15 @@ class Bed:
         self._paths[info.stream_id] = path
         self._gave_way.pop(info.stream_id, None)
 
-    def _release(self, wanted: set[str], own: StreamPath | None, now_s: float) -> None:
-        """Streams that have stalled give up what another offers to serve."""
+    def _release(self, wanted: set[str], own: StreamPath | None, now_s: float) -> list[Notice]:
+        """Streams that have stalled give up what another offers to serve; what had not come of them."""
+        lost: list[Notice] = []
         for path in list(self._paths.values()):
             if path is own or not wanted & {d.spec.name for d in path.derivations}:
                 continue
             kept = [d for d in path.derivations if d.spec.name not in wanted]
             name = path.info.stream_id
+            lost += path.losses()
             del self._paths[name]
             self.grid.serve(name, ())
             if not kept:
@@ -317,6 +327,7 @@ class Bed:
             else:
                 self._open(path.info, kept, path.heard_s, max(self.grid.next_second, path.conditioner.next_second))
                 self._paths[name].stalled = True
+        return lost
 
     def _say(self, closed: Sequence[Seconds]) -> list[StageResult]:
         """Every final stage; of provisional ones the latest: one that is overtaken before it is said helps nobody.

@@ -283,6 +283,19 @@ def test_a_late_stream_on_another_clock_is_refused_with_its_reason(lsl_session_i
         del outlet
 
 
+def test_a_session_that_resumes_keeps_its_clock_whoever_is_there_first(lsl_session_id: str) -> None:
+    info = pylsl.StreamInfo("clock of its own", "EEG", 1, 100.0, "float32", "its own")
+    info.desc().append_child_value("clock", "stream")
+    outlet = pylsl.StreamOutlet(info)
+    with reading("clock", required=False) as source:
+        source.go_on(stream_clock=False)
+        arrivals = take_until(source, lambda arrivals: said(arrivals, SOURCE_REFUSED) != [])
+        assert said(arrivals, SOURCE_REFUSED) == ["clock of its own"]
+        with sending_device(lsl_session_id, Device("clock of lsl", base_s=sender_time())):
+            take_until(source, flowing("clock of lsl"))
+    del outlet
+
+
 def test_a_session_that_resumes_waits_for_nothing(lsl_session_id: str) -> None:
     with reading("nobody yet", required=False) as source:
         assert source.streams == ()

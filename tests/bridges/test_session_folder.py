@@ -136,6 +136,15 @@ def test_a_journal_that_was_left_behind_counts_as_signals(tmp_path: Path) -> Non
     assert not folder.journal_path.exists()
 
 
+def test_a_session_of_another_bed_that_goes_on_keeps_its_journal(tmp_path: Path) -> None:
+    folder = session(tmp_path / "a")
+    folder.journal_path.mkdir()
+    (folder.journal_path / "000000.steps").write_bytes(b"steps")
+    assert remove_old_signals(tmp_path, None, 1e-9, tmp_path / "other") == []
+    folder.write(replace(RECORD, ended_utc=datetime.now(UTC)))
+    assert remove_old_signals(tmp_path, None, 1e-9, tmp_path / "other") == [folder.path]
+
+
 class _Source:
     streams: tuple[StreamInfo, ...] = ()
     start_s, start_utc, duration_s, warnings, exhausted, speed = 5.0, None, None, (), False, 1.0

@@ -367,3 +367,23 @@ def test_a_stamp_that_no_one_believes_says_nothing_of_a_gap() -> None:
     said = say(bed, 20.0, [replace(absurd, timestamps=absurd.timestamps + 1e15)])
     assert kinds(said)[0] == (SOURCE_RESUMED, "EEG")
     assert said.notices[0].seconds == pytest.approx(10.0, abs=0.1)
+
+
+def test_what_a_stream_lost_is_said_before_it_gives_way() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG])
+    play(bed, [EEG], 0.0, 10.0)
+    say(bed, 12.0, [signal(EEG, 11.0, 12.0)])
+    say(bed, 20.0, [])
+    said = say(bed, 20.0, [replace(EEG, stream_id="spare")])
+    assert [(notice.kind, notice.samples) for notice in said.notices] == [(SAMPLES_LOST, 128), (SOURCE_FOUND, None)]
+
+
+def test_what_was_lost_in_the_last_epoch_can_be_asked_for() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG])
+    play(bed, [EEG], 0.0, 10.0)
+    say(bed, 12.0, [signal(EEG, 11.0, 12.0)])
+    bed.finish(12.0)
+    assert [notice.samples for notice in bed.losses()] == [128]
+    assert bed.losses() == []
