@@ -14,6 +14,14 @@ from typing import Any
 from benchmarks.faults.matrix import Seen, as_json, as_markdown
 from benchmarks.faults.peer import ask_mne_lsl
 from benchmarks.faults.rows import ROWS
+from benchmarks.report import heading
+
+METHOD = """\
+Each row in a private LSL session of its own, {jobs} at a time, with the parts that a bed has: a sender in a process
+that breaks on command (EEG and EOG at 256 Hz in packets of 20 ms, channel 0 the sample's number), `hypnostream run`, a
+`Client`. Times are from the fault, or from the last sample before it, until a subscriber has the message. A true count
+or gap is that of the sender, or of the numbers in what the engine wrote down. mne-lsl: `StreamLSL` with background
+acquisition and all processing flags, a buffer of 4 s, beside the same sender, which breaks in the same way."""
 
 
 def run_row(name: str, peers: bool) -> dict[str, Any]:
@@ -54,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
                 flush=True,
             )
+    heading("Faults", METHOD.format(jobs=options.jobs))
     print(as_markdown(rows))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
