@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hypnostream.bridges.beginning import first_arrivals, grid_start_s, wall_time
+from hypnostream.bridges.folder_lock import locked
 from hypnostream.bridges.keeper import Interrupted, SessionKeeper
 from hypnostream.bridges.lsl import LslSource
 from hypnostream.bridges.lsl_settings import LslSettings
@@ -101,6 +102,7 @@ def run_live(options: LiveOptions) -> tuple[Summary, Path]:
         )
         source = open_lsl(config.lsl, required=interrupted is None)
         stack.callback(source.close)
+        stack.enter_context(locked(folder.path))
         live = _Live(options, bundle, folder, source, stop, stack)
         return live.begin() if record is None or interrupted is None else live.take_up(record, interrupted)
 

@@ -4,7 +4,8 @@
     results.arrows    what was said (see result_log)
     checkpoint        all that it remembers (see checkpoint), and
     journal/          what came in since (see journal), until the session has ended;
-    signals/          what came in, all night, where it is recorded (see recording)
+    signals/          what came in, all night, where it is recorded (see recording);
+    lock              held by who is at work
 
 and the report beside them.
 """
@@ -21,6 +22,7 @@ from msgspec import Meta
 from hypnostream import __version__
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
+from hypnostream.bridges.folder_lock import is_locked
 from hypnostream.errors import UserError
 
 SCHEMA: Final = "hypnostream.session"
@@ -124,7 +126,7 @@ def folder_of(out: Path | None, parent: Path, name: str, model_hash: str, resume
     """The folder to work in: that of the newest session that can be taken up, or a new one.
 
     `out` names it, else it is one in `parent` after the bed's name and the hour. Only a session of the same bed
-    and bundle that was cut off less than `resume_within_s` ago is taken up.
+    and bundle that was cut off less than `resume_within_s` ago is taken up; where a process is at work, none was.
     """
     if out is not None:
         candidates = [SessionFolder(out)]
@@ -132,7 +134,8 @@ def folder_of(out: Path | None, parent: Path, name: str, model_hash: str, resume
         found = sorted(parent.glob(f"{slug(name)}-*/session.json")) if parent.is_dir() else []
         candidates = [SessionFolder(path.parent) for path in found]
     for folder in sorted(candidates, key=SessionFolder.last_written_utc_s, reverse=True):
-        if folder.resumable(name, model_hash, resume_within_s) is not None:
+        resumable = folder.resumable(name, model_hash, resume_within_s) is not None
+        if resumable and (out is not None or not is_locked(folder.path)):
             return folder
     if out is not None:
         return SessionFolder(out)
