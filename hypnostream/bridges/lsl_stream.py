@@ -82,6 +82,10 @@ class LiveStream:
             for jump_s in self._clock.take_jumps()
         ]
 
+    def notes(self) -> list[str]:
+        """What was found odd about the sender's clock since the last call."""
+        return self._clock.take_notes()
+
     def summary(self) -> str:
         """What it is, in a few words."""
         if self.found.text:

@@ -217,6 +217,8 @@ class LiveStreams:
             self._warn(f"LSL stream {message.stream_id!r} sent {message.untimed} samples without a time")
         chunk = stream.chunk(stamps, samples, message.arrival_s)
         self.arrivals += stream.jumps(self.now_s)
+        for note in stream.notes():
+            self._warn(f"LSL stream {message.stream_id!r}: {note}")
         if chunk is not None:
             chunks.append(chunk)
         return end

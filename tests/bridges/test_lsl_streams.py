@@ -1,6 +1,8 @@
 """The streams of a session, by what the process that reads them says."""
 
-from hypnostream.bridges.lsl_frames import Found, Known, Probe
+import numpy as np
+
+from hypnostream.bridges.lsl_frames import Found, Known, Probe, Samples
 from hypnostream.bridges.lsl_streams import LiveStreams
 from hypnostream.bridges.stream_description import Description
 from hypnostream.stream.source import ChannelInfo, StreamInfo
@@ -21,3 +23,14 @@ def test_of_a_clock_that_was_not_measured_yet_no_one_says_how_sure_it_is() -> No
     assert 0 < streams.uncertainty_s < 0.01
     streams.hear([found("SpO2")], bytearray())
     assert streams.uncertainty_s is None
+
+
+def test_that_a_senders_stamps_are_not_on_its_clock_is_a_warning() -> None:
+    streams = LiveStreams(lambda message: None, choosing=False)
+    streams.hear([found("EEG"), Probe("EEG", 100.0, 0.0, 0.001)], bytearray())
+    for at_s in (100.0, 101.0):
+        stamps = at_s + 5000.0 + np.arange(256) / 256
+        raw = bytearray(stamps.tobytes() + np.zeros((256, 1), np.float32).tobytes())
+        streams.hear([Samples("EEG", 256, 1, at_s + 1, 0)], raw)
+    assert len(streams.warnings) == 1
+    assert streams.warnings[0].startswith("LSL stream 'EEG': the stamps are -5000 s off")
