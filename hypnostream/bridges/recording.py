@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     import pyarrow
     import pyarrow.parquet
 
-_ROWS = 1 << 18  # samples in one row group: a quarter of an hour at 256 Hz
+# What is held in memory of each stream until it is a row group: samples (two minutes at 256 Hz), and chunks (of a slow
+# stream each may be a sample).
+_ROWS, _CHUNKS = 1 << 15, 1 << 12
 _STEPS = 1 << 14
 _MOST_FILES = 10_000
 
@@ -203,7 +205,7 @@ class _StreamWriter:
     def add(self, step: int, place: int, chunk: Chunk) -> None:
         self._chunks.append((step, place, chunk))
         self._count += len(chunk.timestamps)
-        if self._count >= _ROWS:
+        if self._count >= _ROWS or len(self._chunks) >= _CHUNKS:
             self._flush()
 
     def _flush(self) -> None:
