@@ -19,10 +19,13 @@ START_S = 30.0
 
 
 class SenderProcess:
-    """`sender.py` under control."""
+    """`sender.py` under control.
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+    Its source_id is its session's: liblsl, where it recovers by itself, looks for that in all sessions of a machine.
+    """
+
+    def __init__(self, session: str, **settings: Any) -> None:
+        settings = {"session": session, "source_id": f"serial of {session}", **settings}
         command = [sys.executable, str(PROGRAMS / "sender.py"), json.dumps(settings)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -37,8 +37,8 @@ def ask_mne_lsl(fault: str, session: str) -> str | None:
     assert peer.stdin is not None
     assert peer.stdout is not None
     try:
-        if peer.stdout.readline().strip() != "connected":
-            return None
+        if not any(line.strip() == "connected" for line in iter(peer.stdout.readline, "")):  # its log is there too
+            return "did not connect"
         time.sleep(2.0)
         at_s, first = time.time(), 0
         if fault in ("stall", "loss", "jump"):
