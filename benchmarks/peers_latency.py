@@ -232,7 +232,7 @@ def timeflux(seconds: float, rate_hz: int) -> tuple[Row, str] | None:
 def main(minutes: float = 3.0) -> None:
     """Print the table."""
     heading(
-        "Latency beside others",
+        "Latency beside mne-lsl and timeflux",
         METHOD.format(rate=RATE_HZ, packet=PACKET, minutes=minutes, warm_up=WARM_UP_S, ahead=LOOK_AHEAD_S),
     )
     seconds = 60 * minutes
