@@ -24,18 +24,25 @@ or gap is that of the sender, or of the numbers in what the engine wrote down. m
 acquisition and all processing flags, a buffer of 4 s, beside the same sender, which breaks in the same way."""
 
 
-def run_row(name: str, peers: bool) -> dict[str, Any]:
+def run_row(name: str) -> dict[str, Any]:
     """One row, in a folder and an LSL session of its own."""
     each, started = ROWS[name], time.monotonic()
-    session = f"faults-{os.getpid()}-{list(ROWS).index(name)}"
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         try:
-            seen = each.run(Path(folder), session)
+            seen = each.run(Path(folder), _session(name))
         except (OSError, ValueError, AssertionError) as error:
             seen = Seen(False, f"{type(error).__name__}: {error}".splitlines()[0], {})
-        wall_s = time.monotonic() - started
-        peer = ask_mne_lsl(each.peer, f"{session}-peer") if peers and each.peer else None
-    return as_json(name, seen, wall_s, peer)
+    return as_json(name, seen, time.monotonic() - started, None)
+
+
+def run_peer(name: str) -> str | None:
+    """The same fault beside mne-lsl, where there is one."""
+    fault = ROWS[name].peer
+    return ask_mne_lsl(fault, f"{_session(name)}-peer") if fault else None
+
+
+def _session(name: str) -> str:
+    return f"faults-{os.getpid()}-{list(ROWS).index(name)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,13 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no row {unknown[0]!r}; there are {', '.join(ROWS)}")
     rows, peers = [], not (options.no_peers or options.short)
     with ThreadPoolExecutor(options.jobs) as pool:
-        for each in pool.map(lambda name: run_row(name, peers), names):
+        for each in pool.map(run_row, names):
             rows.append(each)
             print(
                 f"{'kept' if each['kept'] else 'NOT KEPT':>8}  {each['fault']}: {each['words']}",
                 file=sys.stderr,
                 flush=True,
             )
+        if peers:  # after our rows: LSL has ports for 16 outlets on a machine
+            for each, peer in zip(rows, pool.map(run_peer, names), strict=True):
+                each["mne_lsl"] = peer
     heading("Faults", METHOD.format(jobs=options.jobs))
     print(as_markdown(rows))
     if options.json:
