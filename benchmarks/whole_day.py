@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.report import heading, table
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.keeper import SessionKeeper
-from hypnostream.bridges.live import bed_of
+from hypnostream.bridges.live_session import bed_of
 from hypnostream.bridges.logs import NoticeLog
 from hypnostream.bridges.messages import (
     SESSION_ENDED,

@@ -112,7 +112,8 @@ def run(
     """
     from msgspec.structs import replace
 
-    from hypnostream.bridges.live import LiveOptions, run_live
+    from hypnostream.bridges.live import run_live
+    from hypnostream.bridges.live_session import LiveOptions
     from hypnostream.bridges.logs import configure_logs
     from hypnostream.bridges.overseers import overseers_of
     from hypnostream.bridges.terminal import summary_lines

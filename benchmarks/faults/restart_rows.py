@@ -17,7 +17,7 @@ from benchmarks.chaos import kept
 from benchmarks.faults.matrix import Seen, row
 from benchmarks.faults.parts import Stage
 from benchmarks.faults.scene import NEVER, final_since, notice_s, said, scene
-from hypnostream.bridges.live import bed_of
+from hypnostream.bridges.live_session import bed_of
 from hypnostream.bridges.messages import DURABLE_TOPICS, SESSION_RESUMED, EpochMessage, epoch_message
 from hypnostream.bridges.recording import read_recording
 from hypnostream.bridges.result_log import ResultLog

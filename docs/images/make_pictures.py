@@ -18,6 +18,7 @@ from rich.console import Console
 
 from hypnostream.bridges.demo import PATIENCE_WALL_S
 from hypnostream.bridges.live import run_live
+from hypnostream.bridges.live_session import LiveOptions
 from hypnostream.bridges.lsl_outlet import stream_simulated_night
 from hypnostream.bridges.watch import WatchState, render, watch
 from hypnostream.config import BedConfig, GridSection, LslSection, PublishSection
@@ -45,7 +46,7 @@ def main() -> None:
         )
         processes = (
             spawn.Process(target=stream_simulated_night, args=(settings, SPEED, lsl_session, seed), daemon=True),
-            spawn.Process(target=run_live, args=(bed, report), kwargs={"wait_for_subscriber_s": 20.0}, daemon=True),
+            spawn.Process(target=run_live, args=(LiveOptions(bed, report, wait_for_subscriber_s=20.0),), daemon=True),
         )
         for process in processes:
             process.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
-from hypnostream.engine.bed import BedState
+from hypnostream.engine.bed_state import BedState
 from hypnostream.engine.written_state import read_state, write_state
 
 _HEADER = b"hypnostream checkpoint 1\n"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hypnostream.bridges.live import LiveOptions, run_live
+from hypnostream.bridges.live import run_live
+from hypnostream.bridges.live_session import LiveOptions
 from hypnostream.bridges.lsl_outlet import stream_simulated_night
 from hypnostream.bridges.real_hypnograms import real_hypnogram
 from hypnostream.bridges.summary import read_summary

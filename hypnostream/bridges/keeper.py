@@ -68,15 +68,22 @@ class SessionKeeper:
         self._publisher.notice(Notice(KEEPING_FAILED if self._failed else KEEPING_RESTORED, "", now_s, why or ""))
 
 
+class NotTakenUpError(Exception):
+    """A session that was cut off cannot go on; what is wrong with it is in what was written down."""
+
+
 class Interrupted:
     """A session that was cut off: its last checkpoint, and the steps that were written down since.
 
-    Raises ValueError or OSError when there is no checkpoint that can be read.
+    Raises NotTakenUpError when there is no checkpoint that can be read.
     """
 
     def __init__(self, folder: SessionFolder) -> None:
         self._folder = folder
-        self.checkpoint = read_checkpoint(folder.checkpoint_path)
+        try:
+            self.checkpoint = read_checkpoint(folder.checkpoint_path)
+        except (OSError, ValueError) as error:
+            raise NotTakenUpError(str(error)) from error
         self.now_s = self.checkpoint.now_s
 
     def steps(self) -> Iterator[Step]:

@@ -39,7 +39,16 @@ LOG_RESTORED: Final = "log_restored"  # all that was held is on disk
 INSECURE: Final = "insecure"  # other machines may listen, nothing is encrypted, no one is asked who it is
 KEEPING_FAILED: Final = "keeping_failed"  # what comes in is not on disk: to be killed now would cost it; see `detail`
 KEEPING_RESTORED: Final = "keeping_restored"
-PROCESS_STATES: Final = (SESSION_RESUMED, LOG_FAILED, LOG_RESTORED, INSECURE, KEEPING_FAILED, KEEPING_RESTORED)
+WALL_CLOCK_SET: Final = "wall_clock_set"  # this machine's time of day was moved by `seconds` against stream time
+PROCESS_STATES: Final = (
+    WALL_CLOCK_SET,
+    SESSION_RESUMED,
+    LOG_FAILED,
+    LOG_RESTORED,
+    INSECURE,
+    KEEPING_FAILED,
+    KEEPING_RESTORED,
+)
 
 # The bounds are what keeps NaN and the infinities off the wire, in both directions.
 Time = Annotated[float, Meta(ge=-1e12, le=1e12)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import structs
 
 from hypnostream.bridges.journal import journaled_steps, segment_path
-from hypnostream.bridges.live import bed_of
+from hypnostream.bridges.live_session import bed_of
 from hypnostream.bridges.messages import SESSION_ENDED
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.recording import read_recording

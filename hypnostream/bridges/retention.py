@@ -42,7 +42,7 @@ def remove_old_signals(parent: Path, max_age_days: float | None, max_gb: float |
 
 
 def _places(folder: SessionFolder) -> list[Path]:
-    places = (folder.signals_path, folder.journal_path)
+    places = [place for name in ("signals*", ".signals*.part", "journal*") for place in folder.path.glob(name)]
     return [place for place in places if place.is_dir() and not place.is_symlink()]
 
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from hypnostream.bridges.messages import ANNOTATION
 from hypnostream.bridges.sayable import sayable
-from hypnostream.engine.bed import Bed, Said
+from hypnostream.engine.bed import Bed
+from hypnostream.engine.bed_state import Said
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.clock import Clock, VirtualClock
 from hypnostream.stream.source import Annotation, Chunk, LiveSource, Notice, Source, Step, StreamInfo

@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from hypnostream import __version__
 from hypnostream.bounded_file import read_bounded
@@ -35,7 +36,8 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     `stream_clock` the streams say their time themselves, else it is this machine's LSL clock.
 
     `subject` is a pseudonym, kept here and nowhere else. Given the same steps and these settings, a bed with the bundle
-    of this hash says the same again. `ended_utc` is None until it has ended in good order.
+    of this hash says the same again. From `ending_s` on, in stream time, nothing belongs to it any more, for the reason
+    `ending`; `ended_utc` is given when all that follows from that is done.
     """
 
     schema: Literal["hypnostream.session"] = SCHEMA
@@ -52,7 +54,10 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     stall_s: Annotated[float, Meta(gt=0)]
     provisional: bool
     channels: dict[str, str]
+    recorded: bool = False
     subject: Word | None = None
+    ending_s: Finite | None = None
+    ending: Word | None = None
     ended_utc: datetime | None = None
 
 
@@ -106,11 +111,17 @@ class SessionFolder:
         except UserError:
             name = secrets.token_hex(4)
         safe = "".join(character for character in name if character.isalnum())[:40]
-        for path in (self.results_path, self.journal_path, self.signals_path):
+        for path in (self.results_path, self.journal_path, self.signals_path, self.record_path):
             if path.exists():
                 path.replace(path.with_name(f"{path.stem}-{safe}{path.suffix}"))
-        self.record_path.unlink(missing_ok=True)
         self.checkpoint_path.unlink(missing_ok=True)
+
+    def give_up(self, record: SessionRecord, why: str) -> None:
+        """What was written down cannot be taken up: it stays, and the session counts as ended. Raises UserError."""
+        try:
+            self.write(replace(record, ending=why[:500], ended_utc=datetime.now(UTC)))
+        except OSError as error:
+            raise UserError(f"{self.record_path} cannot be written: {error.strerror}; make room, or move it") from error
 
     def forget_progress(self) -> None:
         """The session has ended: nothing is to be taken up."""

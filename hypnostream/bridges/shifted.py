@@ -11,46 +11,46 @@ class ShiftedSource:
     """`source` with `shift_s` added to every time."""
 
     def __init__(self, source: LiveSource, shift_s: float) -> None:
-        self._source, self.shift_s = source, shift_s
+        self.source, self.shift_s = source, shift_s
 
     @property
     def streams(self) -> tuple[StreamInfo, ...]:
         """As they are."""
-        return self._source.streams
+        return self.source.streams
 
     @property
     def start_s(self) -> float:
         """On the session's clock."""
-        return self._source.start_s + self.shift_s
+        return self.source.start_s + self.shift_s
 
     @property
     def start_utc(self) -> datetime | None:
         """As it is."""
-        return self._source.start_utc
+        return self.source.start_utc
 
     @property
     def duration_s(self) -> float | None:
         """As it is."""
-        return self._source.duration_s
+        return self.source.duration_s
 
     @property
     def warnings(self) -> Sequence[str]:
         """As they are."""
-        return self._source.warnings
+        return self.source.warnings
 
     @property
     def exhausted(self) -> bool:
         """As it is."""
-        return self._source.exhausted
+        return self.source.exhausted
 
     @property
     def speed(self) -> float:
         """As it is."""
-        return self._source.speed
+        return self.source.speed
 
     def take(self, timeout_s: float) -> list[Arrival]:
         """What came, at the session's time."""
-        return [self._shifted(arrival) for arrival in self._source.take(timeout_s)]
+        return [self._shifted(arrival) for arrival in self.source.take(timeout_s)]
 
     def read(self, timeout_s: float) -> list[Chunk]:
         """The chunks that came, at the session's time."""
@@ -58,7 +58,7 @@ class ShiftedSource:
 
     def close(self) -> None:
         """Let go of the streams."""
-        self._source.close()
+        self.source.close()
 
     def _shifted(self, arrival: Arrival) -> Arrival:
         if isinstance(arrival, Chunk):

@@ -8,16 +8,16 @@ alone, and all that it remembers can be written down and taken up again.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby
 
-from hypnostream.engine.path import PathState, StreamCounts, StreamPath
+from hypnostream.engine.bed_state import BedState, Said
+from hypnostream.engine.path import StreamCounts, StreamPath
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.serving import difference, offer
-from hypnostream.engine.session import Session, SessionState
+from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Derivation, Montage
-from hypnostream.stream.grid import Grid, GridState
+from hypnostream.stream.grid import Grid
 from hypnostream.stream.irregular import steady
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import (
@@ -34,28 +34,8 @@ from hypnostream.stream.source import (
 
 STALL_S = 2.5
 _FAR = 1 << 20  # seconds
-RETRY_S = 10.0  # how often a stream that gave way to another may ask for its place again
-
-
-@dataclass(slots=True)
-class Said:
-    """What a bed says of one step."""
-
-    results: list[StageResult] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)
-    annotations: list[Annotation] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class BedState:
-    """All that a bed remembers: arrays, numbers and words. `gave_way` says when a stream may ask again."""
-
-    t0_s: float
-    streams: list[StreamInfo]
-    gave_way: dict[str, float]
-    paths: list[PathState]
-    grid: GridState
-    session: SessionState
+RETRY_S = 10.0  # how often a stream may ask for a place that another has
+HAND_OVER_S = 30.0  # a stream that has said nothing for so long gives its place to one that offers to serve
 
 
 class Bed:
@@ -81,7 +61,8 @@ class Bed:
         self._overrides = dict(overrides or {})
         self._streams = {info.stream_id: info for info in streams}
         self._paths: dict[str, StreamPath] = {}
-        self._gave_way: dict[str, float] = {}
+        self._waiting: dict[str, float] = {}
+        self._past: dict[str, StreamCounts] = {}
         self.grid = Grid(montage.specs, session.t0_s, {}, lateness_s)
         for info in streams:
             derivations = [d for d in montage.derivations if d.stream_id == info.stream_id]
@@ -103,8 +84,9 @@ class Bed:
 
     @property
     def counts(self) -> dict[str, StreamCounts]:
-        """Each serving stream in numbers."""
-        return {name: path.counts for name, path in self._paths.items()}
+        """Each stream that serves, or did, in numbers; they only grow."""
+        now = {name: path.counts for name, path in self._paths.items()}
+        return {name: _sum(self._past.get(name), now.get(name)) for name in {**self._past, **now}}
 
     @property
     def stalled(self) -> tuple[str, ...]:
@@ -191,7 +173,8 @@ class Bed:
         return BedState(
             t0_s=self.session.t0_s,
             streams=list(self._streams.values()),
-            gave_way=dict(self._gave_way),
+            waiting=dict(self._waiting),
+            past=dict(self._past),
             paths=[path.snapshot() for path in self._paths.values()],
             grid=self.grid.snapshot(),
             session=self.session.snapshot(),
@@ -200,7 +183,8 @@ class Bed:
     def restore(self, state: BedState) -> None:
         """Go on from a snapshot of a bed with the same bundle and settings."""
         self._streams = {info.stream_id: info for info in state.streams}
-        self._gave_way = dict(state.gave_way)
+        self._waiting = dict(state.waiting)
+        self._past = dict(state.past)
         self._paths = {
             path.info.stream_id: StreamPath.restored(path, state.t0_s, self._stall_s, self._reorder_s)
             for path in state.paths
@@ -209,7 +193,7 @@ class Bed:
         self.session.restore(state.session)
 
     def _push(self, chunk: Chunk, now_s: float) -> list[Notice]:
-        notices = self._ask_again(chunk.stream_id, now_s) if chunk.stream_id in self._gave_way else []
+        notices = self._ask_again(chunk.stream_id, now_s) if chunk.stream_id in self._waiting else []
         path = self._paths.get(chunk.stream_id)
         if path is None:
             return notices
@@ -219,10 +203,10 @@ class Bed:
         return notices + more
 
     def _ask_again(self, name: str, now_s: float) -> list[Notice]:
-        """A stream that gave way while it had stalled speaks again: it may take what is free by now."""
-        if now_s < self._gave_way[name]:
+        """A stream whose place another has speaks: it may take what is free by now."""
+        if now_s < self._waiting[name] or not any(self._is_gone(path, now_s) for path in self._paths.values()):
             return []
-        self._gave_way[name] = now_s + RETRY_S
+        self._waiting[name] = now_s + RETRY_S
         info = self._streams.pop(name)
         return [notice for notice in self._declare([info], now_s) if name in self._paths]
 
@@ -263,11 +247,11 @@ class Bed:
     def _offered(
         self, infos: Sequence[StreamInfo], now_s: float, own: StreamPath | None
     ) -> tuple[Sequence[Derivation], str, list[Notice]]:
-        """What streams can serve of what is free, or served by `own`, or by a stream that has stalled.
+        """What streams can serve of what is free, or served by `own`, or by a stream that has long said nothing.
 
         With it, what had not come of those that give up something for it.
         """
-        others = [path for path in self._paths.values() if path is not own and not path.stalled]
+        others = [path for path in self._paths.values() if path is not own and not self._is_gone(path, now_s)]
         taken = {derivation.spec.name for path in others for derivation in path.derivations}
         derivations, why = offer(infos, [spec for spec in self._specs if spec.name not in taken], self._overrides)
         lost = self._release({derivation.spec.name for derivation in derivations}, own, now_s)
@@ -295,8 +279,8 @@ class Bed:
             if changed:
                 return Notice(SOURCE_CHANGED, name, now_s, f"{changed}; a new segment, {serves}")
             return Notice(SOURCE_FOUND, name, now_s, serves)
-        self._paths.pop(name, None)
-        self.grid.serve(name, ())
+        self._close(name)
+        self._waiting[name] = now_s + RETRY_S
         if changed:
             return Notice(SOURCE_REFUSED, name, now_s, f"{changed}: {why}")
         return Notice(SOURCE_FOUND, name, now_s, f"serves nothing: {why or 'others serve better'}")
@@ -304,15 +288,25 @@ class Bed:
     def _open(self, info: StreamInfo, derivations: Sequence[Derivation], now_s: float, first_second: int) -> None:
         places = {spec.name: index for index, spec in enumerate(self._specs)}
         served = [places[d.spec.name] for d in derivations]
+        if (before := self._paths.get(info.stream_id)) is not None:
+            self._past[info.stream_id] = _sum(self._past.get(info.stream_id), before.counts)
         path = StreamPath(
             info, derivations, served, self.session.t0_s, now_s, self._stall_s, first_second, self._reorder_s
         )
         self.grid.serve(info.stream_id, served, steady(info))
         self._paths[info.stream_id] = path
-        self._gave_way.pop(info.stream_id, None)
+        self._waiting.pop(info.stream_id, None)
+
+    def _close(self, name: str) -> None:
+        if (path := self._paths.pop(name, None)) is not None:
+            self._past[name] = _sum(self._past.get(name), path.counts)
+        self.grid.serve(name, ())
+
+    def _is_gone(self, path: StreamPath, now_s: float) -> bool:
+        return path.stalled and now_s - path.heard_s >= max(HAND_OVER_S, path.stall_s)
 
     def _release(self, wanted: set[str], own: StreamPath | None, now_s: float) -> list[Notice]:
-        """Streams that have stalled give up what another offers to serve; what had not come of them."""
+        """Streams that have long said nothing give up what another offers to serve; what had not come of them."""
         lost: list[Notice] = []
         for path in list(self._paths.values()):
             if path is own or not wanted & {d.spec.name for d in path.derivations}:
@@ -320,10 +314,9 @@ class Bed:
             kept = [d for d in path.derivations if d.spec.name not in wanted]
             name = path.info.stream_id
             lost += path.losses()
-            del self._paths[name]
-            self.grid.serve(name, ())
+            self._close(name)
             if not kept:
-                self._gave_way[name] = now_s
+                self._waiting[name] = now_s
             else:
                 self._open(path.info, kept, path.heard_s, max(self.grid.next_second, path.conditioner.next_second))
                 self._paths[name].stalled = True
@@ -342,3 +335,8 @@ class Bed:
             if behind < block.count:
                 results += self.session.advance(block.part(behind, block.count), provisional=True)
         return results
+
+
+def _sum(past: StreamCounts | None, now: StreamCounts | None) -> StreamCounts:
+    pairs = [(getattr(past, name, 0), getattr(now, name, 0)) for name in StreamCounts.__slots__]
+    return StreamCounts(*(before + since for before, since in pairs))

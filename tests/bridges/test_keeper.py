@@ -9,7 +9,7 @@ import pytest
 from hypnostream.bridges.checkpoint import Checkpoint, write_checkpoint
 from hypnostream.bridges.journal import Journal
 from hypnostream.bridges.keeper import Interrupted
-from hypnostream.bridges.live import bed_of
+from hypnostream.bridges.live_session import bed_of
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle

@@ -14,7 +14,7 @@ import pytest
 
 from hypnostream.bridges.beginning import grid_start_s
 from hypnostream.bridges.client import Client
-from hypnostream.bridges.live import clock_of
+from hypnostream.bridges.live_session import clock_of
 from hypnostream.bridges.messages import EpochMessage, StatusMessage
 from hypnostream.bridges.summary import read_summary
 from hypnostream.bridges.tables import read_epochs

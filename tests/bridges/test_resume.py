@@ -117,3 +117,30 @@ def test_a_checkpoint_that_is_garbled_is_no_traceback(tmp_path: Path, lsl_sessio
     assert process.returncode == 0
     assert "Traceback" not in err
     assert "cannot be taken up" in err
+
+
+def test_killed_in_its_report_it_is_ended_when_the_bed_starts_again(tmp_path: Path, lsl_session_id: str) -> None:
+    """The report cannot be written (its picture's name is taken), as if the process had died in it; then it can."""
+    bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)
+    out = tmp_path / "night"
+    with monitor(lsl_session_id, 2), running(bed, out, "--record") as process:
+        while not (out / "results.arrows").exists():
+            time.sleep(0.05)
+        (out / "hypnogram.png").mkdir()
+        _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+    assert process.returncode == 2
+    assert "start the bed again, which will end it" in err
+    record = SessionFolder(out).read()
+    assert (record.ending, record.ended_utc) == ("the streams ended", None)
+    (out / "hypnogram.png").rmdir()
+    bed.write_text(bed.read_text().replace("[lsl]", "[lsl]\ntimeout_s = 0.5"))
+    with running(bed, out) as process:
+        _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+    assert f"ending session {record.session_id}" in err
+    assert "no LSL streams matched" in err  # it was ended, and then there was nothing to begin with
+    assert SessionFolder(out).read().ended_utc is not None
+    assert (out / "summary.json").is_file()
+    assert (out / "signals" / "steps.parquet").is_file()
+    said = logged(out)
+    assert [message.state for message in said if isinstance(message, StatusMessage)].count("session_ended") == 1
+    assert [message.epoch for message in said if isinstance(message, EpochMessage)] == [0, 1]

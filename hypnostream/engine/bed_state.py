@@ -1,0 +1,35 @@
+"""What a bed says of a step, and all that it remembers between steps."""
+
+from dataclasses import dataclass, field
+
+from hypnostream.engine.path import PathState, StreamCounts
+from hypnostream.engine.results import StageResult
+from hypnostream.engine.session import SessionState
+from hypnostream.stream.grid import GridState
+from hypnostream.stream.source import Annotation, Notice, StreamInfo
+
+
+@dataclass(slots=True)
+class Said:
+    """What a bed says of one step."""
+
+    results: list[StageResult] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class BedState:
+    """All that a bed remembers: arrays, numbers and words.
+
+    `waiting` says when a stream whose place another has may ask for it; `past` counts what came of a stream by paths
+    that were closed.
+    """
+
+    t0_s: float
+    streams: list[StreamInfo]
+    waiting: dict[str, float]
+    past: dict[str, StreamCounts]
+    paths: list[PathState]
+    grid: GridState
+    session: SessionState
