@@ -16,6 +16,7 @@ from benchmarks.faults.peer import ask_mne_lsl
 from benchmarks.faults.rows import ROWS
 from benchmarks.report import heading
 
+PEER_PORT = 17000
 METHOD = """\
 Each row in a private LSL session of its own, {jobs} at a time, with the parts that a bed has: a sender in a process
 that breaks on command (EEG and EOG at 256 Hz in packets of 20 ms, channel 0 the sample's number), `hypnostream run`, a
@@ -38,7 +39,8 @@ def run_row(name: str) -> dict[str, Any]:
 def run_peer(name: str) -> str | None:
     """The same fault beside mne-lsl, where there is one."""
     fault = ROWS[name].peer
-    return ask_mne_lsl(fault, f"{_session(name)}-peer") if fault else None
+    port = PEER_PORT + 40 * list(ROWS).index(name)
+    return ask_mne_lsl(fault, f"{_session(name)}-peer", port) if fault else None
 
 
 def _session(name: str) -> str:

@@ -18,12 +18,15 @@ REBORN: dict[str, dict[str, Any]] = {
 SETTINGS: dict[str, dict[str, Any]] = {"stall": {"silent": True}, "loss": {"loss": 0.05}, "jump": {"clock_s": 100.0}}
 
 
-def ask_mne_lsl(fault: str, session: str) -> str | None:
-    """What mne-lsl said and did, in words; None without an environment that has it."""
-    command = peer_command("mne_lsl_faults.py", session)
+def ask_mne_lsl(fault: str, session: str, base_port: int) -> str | None:
+    """What mne-lsl said and did, in words; None without an environment that has it.
+
+    `base_port` is where LSL's 32 ports begin for the two: where they are used up, it finds no stream.
+    """
+    command = peer_command("mne_lsl_faults.py", session, str(base_port))
     if command is None:
         return None
-    sender = SenderProcess(session=session)
+    sender = SenderProcess(session=session, base_port=base_port)
     other: SenderProcess | None = None
     base_s = sender.do("start")["base_s"]
     peer = subprocess.Popen(
@@ -47,7 +50,7 @@ def ask_mne_lsl(fault: str, session: str) -> str | None:
             sender.do(silent=False, loss=0.0)
         elif fault in REBORN or fault == "kill":
             if fault in REBORN:
-                other = SenderProcess(session=session, base_s=base_s, **REBORN[fault])
+                other = SenderProcess(session=session, base_port=base_port, base_s=base_s, **REBORN[fault])
             sender.kill()
             time.sleep(2.0)
             if other is not None:
@@ -79,7 +82,7 @@ def _in_words(fault: str, report: dict[str, Any] | None, at_s: float, first: int
     after = [at for at, number in report["arrivals"] if at > at_s and number >= first]
     numbers = f"{report['lost']} samples missing"
     if fault in REBORN:
-        again = f"data after {after[0] - at_s:.2f} s" if after else "no data again"
+        again = f"data after {after[0] - at_s:.2f} s" if after else "no data again in 8 s"
         return f"{again}; rate said {report['rate_hz']:g} Hz, labels {', '.join(report['labels'])}; {said}"
     if fault == "consumer_stall":
         numbers += " (its buffer holds 4 s, its reader slept for 5)"

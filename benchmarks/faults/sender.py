@@ -40,6 +40,7 @@ class Settings:
     format: str = "float32"
     unit: str = "microvolts"
     irregular: bool = False
+    base_port: int = 16572  # LSL's own
     base_s: float | None = None
 
 
@@ -153,7 +154,8 @@ def main() -> None:
     """Obeys until stdin ends."""
     sender_settings = Settings(**json.loads(sys.argv[1]))
     pylsl.set_config_content(
-        f"[multicast]\nResolveScope = machine\n[lab]\nSessionID = {sender_settings.session}\n[log]\nlevel = -3\n"
+        f"[ports]\nBasePort = {sender_settings.base_port}\n[multicast]\nResolveScope = machine\n"
+        f"[lab]\nSessionID = {sender_settings.session}\n[log]\nlevel = -3\n"
     )
     sender = Sender(sender_settings)
     for line in sys.stdin:

@@ -1,6 +1,6 @@
 """mne-lsl's StreamLSL under a fault, by the Python of the peers' environment: see benchmarks/README.md.
 
-    .venv-peers/bin/python benchmarks/peers/mne_lsl_faults.py PRIVATE_SESSION
+    .venv-peers/bin/python benchmarks/peers/mne_lsl_faults.py PRIVATE_SESSION BASE_PORT
 
 Connects as its tutorials do (background acquisition, all processing flags), collects every new sample, and prints one
 line of JSON when it is told to stop: when data arrived and up to which number, which sample numbers (channel 0) are
@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 config = Path(tempfile.mkdtemp()) / "lsl.cfg"
-config.write_text(f"[multicast]\nResolveScope = machine\n[lab]\nSessionID = {sys.argv[1]}\n[log]\nlevel = -3\n")
+config.write_text(
+    f"[ports]\nBasePort = {sys.argv[2]}\n[multicast]\nResolveScope = machine\n"
+    f"[lab]\nSessionID = {sys.argv[1]}\n[log]\nlevel = -3\n"
+)
 os.environ["LSLAPICFG"] = str(config)
 
 import numpy as np  # noqa: E402
