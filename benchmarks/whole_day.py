@@ -61,7 +61,7 @@ STEP_S = 0.25  # how much of the night a step brings: a live bed reads some four
 BAD_HOURS = 3  # each so many hours all typical faults come once
 NOTE_S = 1800.0  # how often someone notes something
 RULE_S = 60.0  # how often memory is read, in seconds of the night
-WEIGH_S = 1800.0  # how often the journal's size is
+WEIGH_S = 1795.0  # how often the journal's size is, not always just after a checkpoint
 METHOD = """\
 A simulated night of {hours:g} h (EEG, EOG and EMG; ECG; airflow and two belts; SpO2; all typical faults each {bad} h, a
 note each half hour) as steps of {step:g} s from a process of its own, as fast as they are taken: journal, `Bed`,
