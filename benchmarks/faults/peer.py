@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.faults.parts import SenderProcess
 from benchmarks.peer import ONE_THREAD, peer_command
 
+NOT_CONNECTED = "found no stream within 10 s"
 REBORN: dict[str, dict[str, Any]] = {
     "rebirth": {},
     "rebirth_rate": {"rate_hz": 128.0},
@@ -41,7 +42,7 @@ def ask_mne_lsl(fault: str, session: str, base_port: int) -> str | None:
     assert peer.stdout is not None
     try:
         if not any(line.strip() == "connected" for line in iter(peer.stdout.readline, "")):  # its log is there too
-            return "did not connect"
+            return NOT_CONNECTED
         time.sleep(2.0)
         at_s, first = time.time(), 0
         if fault in ("stall", "loss", "jump"):
