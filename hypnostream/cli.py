@@ -114,7 +114,7 @@ def run(
 
     from hypnostream.bridges.live import run_live
     from hypnostream.bridges.live_session import LiveOptions
-    from hypnostream.bridges.logs import configure_logs
+    from hypnostream.bridges.logs import configure_logs, log_line
     from hypnostream.bridges.overseers import overseers_of
     from hypnostream.bridges.terminal import summary_lines
     from hypnostream.config import load_config
@@ -125,7 +125,8 @@ def run(
     if record:
         bed = replace(bed, keep=replace(bed.keep, record=True))
     with overseers_of(bed, metrics) as overseers:
-        options = LiveOptions(bed, out, lambda line: typer.echo(line, err=True), overseers=overseers)
+        announce = log_line if log == "json" else lambda line: typer.echo(line, err=True)
+        options = LiveOptions(bed, out, announce, overseers=overseers)
         summary, folder = run_live(options)
     for line in summary_lines(summary, folder):
         typer.echo(line)
@@ -137,7 +138,7 @@ def watch(
     as_json: Json = False,
     keys: Annotated[Path | None, typer.Option(help="A folder with server.public and one's own secret.")] = None,
 ) -> None:
-    """Show a session as it goes. It subscribes, and draws the hypnogram and the sensors as they come."""
+    """Show a session as it goes. Hypnogram and sensors as they come; with --json each final stage is a line."""
     from rich.console import Console
 
     from hypnostream.bridges.curve import client_keys

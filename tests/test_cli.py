@@ -221,7 +221,7 @@ def test_where_no_stream_is_it_is_one_line(cli: Cli, tmp_path: Path, lsl_session
         f"[lsl]\nprivate_session = '{lsl_session_id}'\npredicate = \"name='nobody'\"\ntimeout_s = 0.2\n"
     )
     assert_one_line(
-        cli("inspect", "--lsl", "--config", tmp_path / "bed.toml"), "no LSL streams matched \"(name='nobody')\""
+        cli("inspect", "--lsl", "--config", tmp_path / "bed.toml"), "no LSL streams matched \"((name='nobody'))\""
     )
     said = cli("run", "--config", tmp_path / "bed.toml", "--out", tmp_path / "report")
     assert (said.code, said.out) == (2, "")

@@ -80,7 +80,7 @@ def _twins(found: Sequence[pylsl.StreamInfo]) -> Iterator[Check]:
 def _wanted(section: LslSection, found: Sequence[pylsl.StreamInfo]) -> Iterator[Check]:
     matched = set()
     for predicate in section.predicates:
-        infos: list[pylsl.StreamInfo] = pylsl.resolve_bypred(predicate, 1, min(section.timeout_s, LOOK_S))
+        infos: list[pylsl.StreamInfo] = pylsl.resolve_bypred(f"({predicate})", 1, min(section.timeout_s, LOOK_S))
         names = ", ".join(repr(info.name()) for info in infos)
         matched |= {info.uid() for info in infos}
         todo = "start the sender, or correct lsl.predicate by what is in sight"

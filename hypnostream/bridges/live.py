@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from hypnostream.bridges.address import bindable, replay_address_of
 from hypnostream.bridges.folder_lock import locked
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError
 from hypnostream.bridges.live_session import LiveOptions, LiveSession
@@ -18,6 +19,7 @@ from hypnostream.bridges.session_folder import folder_of
 from hypnostream.bridges.stopping import stopped_by_signals
 from hypnostream.bridges.summary import Summary
 from hypnostream.config import LslSection
+from hypnostream.errors import UserError
 
 
 def run_live(options: LiveOptions) -> tuple[Summary, Path]:
@@ -27,6 +29,7 @@ def run_live(options: LiveOptions) -> tuple[Summary, Path]:
     """
     config, keep = options.config, options.config.keep
     bundle, parent = bundle_of(config), Path(options.config.keep.folder)
+    _check(options)
     with stopped_by_signals() as stop:
         while True:
             folder = folder_of(options.out, parent, config.name, bundle.hash, keep.resume_within_s)
@@ -51,6 +54,16 @@ def run_live(options: LiveOptions) -> tuple[Summary, Path]:
                 except NotTakenUpError as error:
                     options.announce(f"session {record.session_id} in {folder.path} cannot be taken up: {error}")
                     folder.give_up(record, f"cannot be taken up: {error}")
+
+
+def _check(options: LiveOptions) -> None:
+    """What can be known to be wrong is said at once, before streams are looked for."""
+    publish = options.config.publish
+    open_to_others = publish.insecure or publish.keys is not None
+    bindable(publish.address, insecure=open_to_others)
+    bindable(publish.replay or replay_address_of(publish.address), insecure=open_to_others)
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise UserError(f"{options.out} is a file: name a folder for the session")
 
 
 def open_lsl(section: LslSection, required: bool = True) -> LslSource:

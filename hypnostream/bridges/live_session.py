@@ -39,7 +39,6 @@ from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Montage
 from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
-from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import Arrival, LiveSource, Notice, Step
 
 FASTEST = 1e5  # times real time; at more, no two streams keep in step
@@ -75,6 +74,10 @@ class LiveSession:
     def begin(self, source: LslSource) -> tuple[Summary, Path]:
         """A new session: its grid begins with the first sample of a stream that serves."""
         config = self._config
+        for name in config.channels:
+            if name not in {spec.name for spec in self._bundle.channels}:
+                inputs = ", ".join(spec.name for spec in self._bundle.channels)
+                raise UserError(f"[channels] {name!r} is no input of this model, which has {inputs}")
         first = first_arrivals(source, self._bundle.channels, config.channels, self._stop, config.lsl.timeout_s)
         t0_s = grid_start_s(source.start_s, first)
         record = SessionRecord(
@@ -125,13 +128,12 @@ class LiveSession:
         told: list[Sink] = [publisher, *self._options.overseers]
         for sink in told:
             sink.notice(Notice(SESSION_RESUMED, "", now_s, detail, seconds=silent_s))
-        self._options.announce(f"{SESSION_RESUMED}: {detail}")
         keeper.epoch_closed(bed, now_s)
         clock = clock_of(record.speed, now_s)
         return self._go_on(record, report, publisher, bed, keeper, clock, shifted, [], source.warnings)
 
     def end_now(self, record: SessionRecord, interrupted: Interrupted) -> tuple[Summary, Path]:
-        """A session that was cut off while it ended: its end, its report. Raises NotTakenUpError when that cannot be."""
+        """A session that was cut off while it ended: its end and report. Raises NotTakenUpError when that cannot be."""
         report = self._report(record)
         publisher = self._publisher(record, report)
         bed = self._recovered(record, interrupted, publisher)
@@ -186,10 +188,9 @@ class LiveSession:
                     sink.notice(Notice(SESSION_ENDED, "", max(now_s, end_s), why))
             said = said_before(self._log)
             self._outcome.final = said.final
-            montage = resolve(bed.streams, self._bundle.channels) if bed.streams else bed.montage
-            report = report.of(Montage(bed.montage.specs, bed.montage.derivations, montage.missing), bed.streams)
+            report = report.of(bed.montage, bed.streams)
             timings = self._outcome.timings()
-            summary = report.write(self._outcome, warnings, timings, annotations=said.annotations)
+            summary = report.write(self._outcome, warnings, timings, annotations=said.annotations, notices=said.notices)
             if record.recorded:
                 from hypnostream.bridges.recording import write_recording
 

@@ -84,6 +84,11 @@ class TextLines(logging.Formatter):
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def log_line(text: str) -> None:
+    """A line for people, as an event of its own where logs are for programs."""
+    _say(logging.INFO, "announcement", text)
+
+
 class NoticeLog:
     """An overseer (see `bridges.overseer`) that logs each notice, and steps that were slow."""
 

@@ -29,9 +29,12 @@ class LslSettings:
 
     @property
     def query(self) -> str:
-        """The predicate that LSL is asked with."""
+        """The predicate that LSL is asked with.
+
+        In brackets as a whole: liblsl puts "session_id='...' and" before it, which would bind to its first part alone.
+        """
         if self.predicates:
-            return " or ".join(f"({predicate})" for predicate in self.predicates)
+            return f"({' or '.join(f'({predicate})' for predicate in self.predicates)})"
         if any("'" in stream_type for stream_type in self.types):
             raise UserError(f"LSL stream types {self.types} hold a quote; name the streams by a predicate instead")
-        return " or ".join(f"type='{name}'" for name in self.types) or "channel_count > 0"
+        return f"({' or '.join(f'type={name!r}' for name in self.types)})" if self.types else "channel_count > 0"

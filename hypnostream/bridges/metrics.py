@@ -169,7 +169,11 @@ class Metrics:
         streams = list(reading.streams.items())[:MOST_STREAMS]
         yield InfoMetricFamily("hypnostream", "What runs here", {"version": __version__})
         yield counter("samples_received", "Samples that came", ((s, c.received) for s, c in streams))
-        yield counter("samples_lost", "Samples that were sent and did not come", ((s, c.lost) for s, c in streams))
+        yield counter(
+            "samples_lost",
+            "Samples that should have come and did not",
+            ((s, c.lost) for s, c in streams),
+        )
         yield counter("samples_duplicated", "Samples that came again", ((s, c.duplicated) for s, c in streams))
         yield counter(
             "samples_out_of_order", "Samples older than one before", ((s, c.out_of_order) for s, c in streams)

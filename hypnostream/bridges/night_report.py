@@ -16,6 +16,7 @@ from hypnostream.bridges.run import Outcome
 from hypnostream.bridges.summary import (
     InputFile,
     ModelSummary,
+    NoticeSummary,
     Summary,
     count_epochs,
     describe_channels,
@@ -85,8 +86,11 @@ class NightReport:
         timings: dict[str, float],
         draw: Callable[[Night], bytes] = draw_apart,
         annotations: Sequence[Annotation] = (),
+        notices: Sequence[Notice] = (),
     ) -> Summary:
-        """Draw the picture, write the summary, return it. `annotations` are on the stream clock, in any order."""
+        """Draw the picture, write the summary, return it. `annotations` are on the stream clock, in any order, and so
+        are `notices`.
+        """
         codes = stage_codes(result.stage for result in outcome.final)
         t0_s = outcome.final[0].t_start_s if outcome.final else 0.0
         annotated = night_annotations(annotations, codes, t0_s)
@@ -134,6 +138,17 @@ class NightReport:
             lights_on_s=annotated.lights_on_s,
             annotations=list(annotated.listed[:MOST_IN_SUMMARY]),
             position_min=annotated.position_min,
+            notices=[
+                NoticeSummary(
+                    state=each.kind,
+                    subject=each.subject,
+                    at_s=each.at_s,
+                    detail=each.detail,
+                    seconds=each.seconds,
+                    samples=each.samples,
+                )
+                for each in notices[:MOST_IN_SUMMARY]
+            ],
         )
         self.folder.write_summary(summary)
         return summary

@@ -34,6 +34,8 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
     With the bundle that ran live and no [channels] of its own, every final result is the one that was published; how
     many are is said in the summary's notes. Raises UserError when the folder holds no recorded session.
     """
+    if options.reference is not None and not options.reference.is_file():
+        raise UserError(f"{options.reference} is not there; name a hypnogram: EDF+, NSRR XML or CSV")
     folder, bundle = SessionFolder(path), bundle_of(options.config)
     record = folder.read()
     if options.config.channels:
@@ -65,7 +67,12 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
         finish(bed, sinks, outcome, end_s, end_s, timed=False)
         for sink in sinks:
             sink.notice(Notice(SESSION_ENDED, "", end_s, "the recording ended"))
-    notes = (_comparison(before, outcome.final),) if before else ()
+    notes = (_comparison(before, outcome.final),) if before and record.ended_utc else ()
+    if options.reference is not None:
+        from hypnostream.bridges.references import read_reference
+
+        read = read_reference(options.reference, epochs=len(outcome.final), recording_start_utc=record.start_utc)
+        report, notes = replace(report, reference=read.stages), (*notes, *read.notes)
     montage = Montage(bed.montage.specs, bed.montage.derivations, bed.montage.missing, notes)
     return report.of(montage, bed.streams).write(
         outcome, refused.said, outcome.timings(), annotations=outcome.annotations

@@ -20,7 +20,7 @@ def remove_old_signals(parent: Path, max_age_days: float | None, max_gb: float |
     if (max_age_days is None and max_gb is None) or not parent.is_dir():
         return []
     recorded: list[tuple[float, int, SessionFolder]] = []
-    for record_path in parent.glob("*/session.json"):
+    for record_path in (*parent.glob("*/session.json"), *parent.glob("*/earlier-*/session.json")):
         folder = SessionFolder(record_path.parent)
         if folder.path.resolve() != but.resolve() and _is_over(folder):
             files = [file for place in _places(folder) for file in place.iterdir() if file.is_file()]

@@ -5,15 +5,16 @@ from dataclasses import dataclass, field
 from hypnostream.bridges.messages import ANNOTATION, EpochMessage, StatusMessage
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.engine.results import ChannelState, StageResult
-from hypnostream.stream.source import Annotation
+from hypnostream.stream.source import Annotation, Notice
 
 
 @dataclass(slots=True)
 class SaidBefore:
-    """Final results and annotations, in order."""
+    """Final results, annotations and every other notice, each in order."""
 
     final: list[StageResult] = field(default_factory=list)
     annotations: list[Annotation] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
 
 
 def said_before(log: ResultLog) -> SaidBefore:
@@ -25,6 +26,10 @@ def said_before(log: ResultLog) -> SaidBefore:
         elif isinstance(message, StatusMessage) and message.state == ANNOTATION:
             onset_s, duration_s = message.time.stream_s, message.seconds or 0.0
             said.annotations.append(Annotation(onset_s, duration_s, message.detail, message.subject or ""))
+        elif isinstance(message, StatusMessage):
+            at_s, subject = message.time.stream_s, message.subject or ""
+            said.notices.append(Notice(message.state, subject, at_s, message.detail, message.seconds, message.samples))
+    said.notices.sort(key=lambda notice: notice.at_s)  # two topics have them
     return said
 
 

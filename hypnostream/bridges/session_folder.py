@@ -27,6 +27,17 @@ from hypnostream.bridges.folder_lock import is_locked
 from hypnostream.errors import UserError
 
 SCHEMA: Final = "hypnostream.session"
+_OF_A_SESSION: Final = (
+    "session.json",
+    "results.arrows",
+    "checkpoint",
+    "journal",
+    "signals",
+    "epochs.parquet",
+    "summary.json",
+    "hypnogram.png",
+    "annotations.parquet",
+)
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Word = Annotated[str, Meta(max_length=500)]
 
@@ -105,16 +116,21 @@ class SessionFolder:
         return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
 
     def clear(self) -> None:
-        """Make room for a new session: what an earlier one said, and what it took in, stays under that one's name."""
+        """Make room for a new session: an earlier one stays, whole, in a folder `earlier-` and its session_id."""
+        earlier = [path for path in self.path.glob("*") if path.name in _OF_A_SESSION]
+        if not earlier:
+            return
         try:
             name = self.read().session_id
         except UserError:
             name = secrets.token_hex(4)
         safe = "".join(character for character in name if character.isalnum())[:40]
-        for path in (self.results_path, self.journal_path, self.signals_path, self.record_path):
-            if path.exists():
-                path.replace(path.with_name(f"{path.stem}-{safe}{path.suffix}"))
-        self.checkpoint_path.unlink(missing_ok=True)
+        place, number = self.path / f"earlier-{safe}", 2
+        while place.exists():
+            place, number = self.path / f"earlier-{safe}-{number}", number + 1
+        place.mkdir()
+        for path in earlier:
+            path.replace(place / path.name)
 
     def give_up(self, record: SessionRecord, why: str) -> None:
         """What was written down cannot be taken up: it stays, and the session counts as ended. Raises UserError."""

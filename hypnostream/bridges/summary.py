@@ -57,6 +57,17 @@ class ChannelSummary(msgspec.Struct, frozen=True, kw_only=True):
     epochs_imputed: int
 
 
+class NoticeSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of a source or of the session in the night; see `stream.source.Notice`. `at_s` is stream time."""
+
+    state: str
+    subject: str
+    at_s: float
+    detail: str
+    seconds: float | None
+    samples: int | None
+
+
 class EpochCounts(msgspec.Struct, frozen=True, kw_only=True):
     """How many epochs there are, and how many have no stage, by reason."""
 
@@ -102,6 +113,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     lights_off_s: float | None = None
     lights_on_s: float | None = None
     annotations: list[AnnotationSummary] = []
+    notices: list[NoticeSummary] = []
     position_min: dict[str, PositionTime] = {}
 
 

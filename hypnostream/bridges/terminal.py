@@ -3,6 +3,7 @@
 import shutil
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,9 @@ class _Bar:
         self._progress = progress
 
 
+USUAL = ("session_started", "session_ended", "source_found")
+
+
 def summary_lines(summary: Summary, folder: Path) -> list[str]:
     """The night in a few lines."""
     from hypnostream.bridges.picture import agreement_line, statistics_line
@@ -93,6 +97,9 @@ def summary_lines(summary: Summary, folder: Path) -> list[str]:
     lines += [f"warning: {warning}" for warning in summary.warnings]
     absent = "".join(f", {count} without stage ({reason})" for reason, count in summary.epochs.absent.items())
     lines.append(f"{summary.epochs.total} epochs{absent}; {statistics_line(summary.sleep)}")
+    troubles = Counter(notice.state for notice in summary.notices if notice.state not in USUAL)
+    if troubles:
+        lines.append("in the night: " + ", ".join(f"{state} {count} x" for state, count in troubles.items()))
     if summary.agreement is not None:
         lines.append(agreement_line(summary.agreement))
     lines.append(f"report: {folder}/ (summary.json, epochs.parquet, hypnogram.png). Not a medical device.")

@@ -8,12 +8,13 @@ alone, and all that it remembers can be written down and taken up again.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 
 from hypnostream.engine.bed_state import BedState, Said
 from hypnostream.engine.path import StreamCounts, StreamPath
 from hypnostream.engine.results import StageResult
-from hypnostream.engine.serving import difference, offer
+from hypnostream.engine.serving import difference, offer, why_absent
 from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Derivation, Montage
@@ -74,8 +75,8 @@ class Bed:
         """Who serves what as things stand."""
         derivations = {d.spec.name: d for path in self._paths.values() for d in path.derivations}
         serving = tuple(derivations[spec.name] for spec in self._specs if spec.name in derivations)
-        missing = tuple((spec.name, "no stream serves it") for spec in self._specs if spec.name not in derivations)
-        return Montage(self._specs, serving, missing)
+        absent = [spec for spec in self._specs if spec.name not in derivations]
+        return Montage(self._specs, serving, why_absent(self.streams, absent, self._overrides))
 
     @property
     def streams(self) -> tuple[StreamInfo, ...]:
@@ -90,18 +91,19 @@ class Bed:
 
     @property
     def stalled(self) -> tuple[str, ...]:
-        """The serving streams that have stalled."""
+        """The streams that have stalled."""
         return tuple(name for name, path in self._paths.items() if path.stalled)
 
     @property
     def reached_s(self) -> float:
         """Stream time up to which samples have come; a stamp that no one believes does not count."""
-        steadily = [path.conditioner.reached_s for path in self._paths.values() if steady(path.info)]
-        return max(steadily or self.reached_by_stream.values(), default=self.session.t0_s)
+        serving = [path for path in self._paths.values() if path.places]
+        steadily = [path.conditioner.reached_s for path in serving if steady(path.info)]
+        return max(steadily or [path.conditioner.reached_s for path in serving], default=self.session.t0_s)
 
     @property
     def reached_by_stream(self) -> dict[str, float]:
-        """Stream time up to which each serving stream's samples have come."""
+        """Stream time up to which each stream's samples have come."""
         return {name: path.conditioner.reached_s for name, path in self._paths.items()}
 
     @property
@@ -276,14 +278,17 @@ class Bed:
             derivations, why = (), str(error)
         if derivations:
             serves = ", ".join(f"{d.spec.name} from {d.label}" for d in derivations)
+            serves += f" ({why})" if why else ""
             if changed:
                 return Notice(SOURCE_CHANGED, name, now_s, f"{changed}; a new segment, {serves}")
             return Notice(SOURCE_FOUND, name, now_s, serves)
         self._close(name)
+        with suppress(UserError):  # what it is like is looked after although nothing is taken from it
+            self._open(info, (), now_s, first_second)
         self._waiting[name] = now_s + RETRY_S
         if changed:
             return Notice(SOURCE_REFUSED, name, now_s, f"{changed}: {why}")
-        return Notice(SOURCE_FOUND, name, now_s, f"serves nothing: {why or 'others serve better'}")
+        return Notice(SOURCE_FOUND, name, now_s, f"serves nothing: {why}")
 
     def _open(self, info: StreamInfo, derivations: Sequence[Derivation], now_s: float, first_second: int) -> None:
         places = {spec.name: index for index, spec in enumerate(self._specs)}
@@ -303,7 +308,7 @@ class Bed:
         self.grid.serve(name, ())
 
     def _is_gone(self, path: StreamPath, now_s: float) -> bool:
-        return path.stalled and now_s - path.heard_s >= max(HAND_OVER_S, path.stall_s)
+        return bool(path.places) and path.stalled and now_s - path.heard_s >= max(HAND_OVER_S, path.stall_s)
 
     def _release(self, wanted: set[str], own: StreamPath | None, now_s: float) -> list[Notice]:
         """Streams that have long said nothing give up what another offers to serve; what had not come of them."""

@@ -105,7 +105,14 @@ class StreamPath:
             # No sample is from later than now, unless its stamp was believed.
             back_s = min(float(chunk.timestamps[0]), max(now_s, self.conditioner.reached_s))
             gap_s = max(0.0, back_s - before_s)
-            notices.append(self._notice(SOURCE_RESUMED, before_s + gap_s, f"after a gap of {gap_s:.2f} s", gap_s))
+            notices.append(
+                self._notice(
+                    SOURCE_RESUMED,
+                    before_s + gap_s,
+                    _after(gap_s),
+                    gap_s,
+                )
+            )
         self.heard_s, self.stalled = now_s, False
         return seconds, notices
 
@@ -179,3 +186,7 @@ class StreamPath:
 
     def _notice(self, kind: str, at_s: float, detail: str, seconds: float) -> Notice:
         return Notice(kind, self.info.stream_id, at_s, detail, seconds=seconds)
+
+
+def _after(gap_s: float) -> str:
+    return f"after a gap of {gap_s:.2f} s" if gap_s >= 0.01 else "late; nothing is missing"

@@ -11,7 +11,7 @@ from hypnostream.stream.source import StreamInfo
 def offer(
     streams: Sequence[StreamInfo], specs: Sequence[ChannelSpec], overrides: Mapping[str, str]
 ) -> tuple[tuple[Derivation, ...], str]:
-    """What these streams can serve of `specs`, and, when that is nothing, why.
+    """What these streams can serve of `specs`; and why not more, when that is nothing or an override is not there.
 
     An override that they cannot fulfil keeps its spec free for a stream that can.
     """
@@ -28,8 +28,25 @@ def offer(
                 asked |= text
     able = [spec for spec in specs if spec.name in asked or spec.name not in overrides]
     montage = resolve(streams, able, asked)
+    if montage.derivations:
+        return montage.derivations, "; ".join(refused)
     why = "; ".join([*refused, *(f"{name}: {reason}" for name, reason in montage.missing)])
-    return montage.derivations, "" if montage.derivations else why or "every input is served already"
+    return (), why or "what it could serve is served already, or is no input of this model"
+
+
+def why_absent(
+    streams: Sequence[StreamInfo], specs: Sequence[ChannelSpec], overrides: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """Why nothing serves these specs, by name."""
+    reasons: dict[str, str] = {}
+    for spec in specs:
+        try:
+            montage = resolve(streams, [spec], {n: text for n, text in overrides.items() if n == spec.name})
+        except UserError as error:
+            reasons[spec.name] = str(error)
+        else:
+            reasons[spec.name] = dict(montage.missing).get(spec.name, "what could serve it serves another")
+    return tuple(reasons.items())
 
 
 def difference(before: StreamInfo, after: StreamInfo) -> str:

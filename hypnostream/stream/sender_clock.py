@@ -16,7 +16,7 @@ A clock that is set by less than `ahead_s` or back by less than `back_s` shows i
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ class SenderClockSettings:
     ahead_s: float = 0.25
     back_s: float = 1.0
     oldest_s: float = 60.0
+
+
+_IRREGULAR_AHEAD_S = 2.0
 
 
 @dataclass(slots=True)
@@ -83,6 +86,9 @@ class SenderClock:
     def __init__(self, rate_hz: float, settings: SenderClockSettings | None = None) -> None:
         self.settings = settings or SenderClockSettings()
         self.period_s = 1 / rate_hz if rate_hz > 0 else 0.0
+        self._seam_s = self.settings.ahead_s
+        if not rate_hz > 0:  # no sample follows on another: all that tells is the age, which a busy machine may change
+            self.settings = replace(self.settings, ahead_s=max(self.settings.ahead_s, _IRREGULAR_AHEAD_S))
         self.state = SenderClockState()
 
     @property
@@ -157,7 +163,7 @@ class SenderClock:
         # Most likely nothing is missing at the jump; where the arrival says otherwise, it alone says what time it is.
         seamless_s = state.last_s + self.period_s - first_s
         beyond_s = arrival_s - last_s - seamless_s - state.quickest_s
-        fits = -settings.ahead_s < beyond_s < settings.ahead_s
+        fits = abs(beyond_s) < self._seam_s
         offset_s = seamless_s if fits else arrival_s - last_s - state.quickest_s
         jump_s = self._offset_at(first_s) - offset_s
         # The offset eases in the stamps' own time, which the shift makes go on: twice, as it changes where that is.

@@ -144,7 +144,7 @@ def test_the_python_example_says_stages(publisher: Publisher) -> None:
         assert publisher.wait_for_subscriber(WITHIN_S, "heartbeat")
         publisher.publish(stage(0), 30.0)
         assert process.stdout is not None
-        assert process.stdout.readline() == "epoch 0 W\n"
+        assert process.stdout.readline() == "0 W 80%\n"
     finally:
         process.kill()
         process.communicate()

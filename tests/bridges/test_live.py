@@ -15,6 +15,7 @@ import pytest
 from hypnostream.bridges.beginning import grid_start_s
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.live_session import clock_of
+from hypnostream.bridges.lsl_settings import LslSettings
 from hypnostream.bridges.messages import EpochMessage, StatusMessage
 from hypnostream.bridges.summary import read_summary
 from hypnostream.bridges.tables import read_epochs
@@ -143,3 +144,19 @@ def test_a_sender_without_a_pace_has_a_clock_that_stands_still() -> None:
     assert isinstance(clock_of(math.inf, 7.0), VirtualClock)
     assert clock_of(math.inf, 7.0).now() == 7.0
     assert isinstance(clock_of(600.0, 7.0), RealTimeClock)
+
+
+def test_an_input_that_the_model_has_not_is_one_line(bed: Path, tmp_path: Path) -> None:
+    bed.write_text(bed.read_text() + '[channels]\nfoo = "Fpz-Cz"\n')
+    with amplifier("fpz"), running(bed, tmp_path / "report") as process:
+        _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+    assert process.returncode == 2
+    assert "'foo' is no input of this model" in err.splitlines()[-1]
+    assert not (tmp_path / "report" / "session.json").exists()
+
+
+def test_a_private_session_holds_for_every_part_of_a_query() -> None:
+    """liblsl puts its own condition before the query, with "and"."""
+    assert LslSettings(predicates=("type='EEG' or type='EOG'",)).query == "((type='EEG' or type='EOG'))"
+    assert LslSettings(predicates=("a", "b or c")).query == "((a) or (b or c))"
+    assert LslSettings(types=("EEG", "EOG")).query == "(type='EEG' or type='EOG')"

@@ -17,6 +17,7 @@ from hypnostream.bridges.replay import ReplayOptions, replay
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.bridges.tables import read_epochs
+from hypnostream.errors import UserError
 from hypnostream.stream.simulator import NightSettings
 from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
 
@@ -82,6 +83,12 @@ def test_killed_at_any_moment_it_goes_on_and_loses_nothing_final(
     # What was recorded, replayed without any interruption, says the same.
     summary, folder = replay(out, ReplayOptions(out=tmp_path / "replay"))
     assert f"{EPOCHS} of {EPOCHS} epochs came out exactly as they were published live" in summary.notes
+    reference = tmp_path / "hypnogram.csv"
+    reference.write_text("\n".join(["N2"] * EPOCHS) + "\n")
+    compared, _ = replay(out, ReplayOptions(out=tmp_path / "compared", reference=reference))
+    assert compared.agreement is not None
+    with pytest.raises(UserError, match=r"nofile\.csv is not there"):
+        replay(out, ReplayOptions(out=tmp_path / "compared", reference=tmp_path / "nofile.csv"))
     live, replayed = (read_epochs(each / "epochs.parquet")[1] for each in (out, folder))
     assert live == replayed
     assert not SessionFolder(out).checkpoint_path.exists()
@@ -96,7 +103,10 @@ def test_a_session_that_ended_is_not_taken_up(tmp_path: Path, lsl_session_id: st
         assert process.returncode == 0, err
         sessions.append(SessionFolder(tmp_path / "night").read().session_id)
     assert len(set(sessions)) == 2
-    assert (tmp_path / "night" / f"results-{sessions[0]}.arrows").is_file()
+    earlier = tmp_path / "night" / f"earlier-{sessions[0]}"
+    assert {"session.json", "results.arrows", "summary.json", "epochs.parquet"} <= {
+        path.name for path in earlier.iterdir()
+    }
 
 
 def test_a_checkpoint_that_is_garbled_is_no_traceback(tmp_path: Path, lsl_session_id: str) -> None:

@@ -91,8 +91,12 @@ def test_a_new_session_in_an_old_ones_folder_loses_nothing_of_it(tmp_path: Path)
     folder.journal_path.mkdir()
     (folder.journal_path / "000000.steps").write_bytes(b"steps")
     folder.clear()
-    kept = {"results-abc123.arrows", "journal-abc123", "session-abc123.json"}
-    assert {path.name for path in folder.path.iterdir()} == kept
+    (earlier,) = folder.path.iterdir()
+    assert earlier.name == "earlier-abc123"
+    assert {path.name for path in earlier.iterdir()} == {"results.arrows", "journal", "session.json", "checkpoint"}
+    assert SessionFolder(earlier).read() == RECORD
+    folder.clear()
+    assert list(folder.path.iterdir()) == [earlier]
 
 
 def test_names_of_beds_make_names_of_folders() -> None:

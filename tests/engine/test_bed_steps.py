@@ -201,7 +201,7 @@ def test_a_sensor_that_replaces_one_that_fell_silent_takes_its_place_and_gives_i
     assert set(served(bed).values()) == {"EEG"}  # the first is well: nothing changes hands
     other = replace(EEG, stream_id="Other")
     play(bed, [], 10.0, 15.0)
-    assert bed.stalled == ("EEG",)
+    assert "EEG" in bed.stalled
     say(bed, 15.0, [other])
     assert set(served(bed).values()) == {"EEG"}  # a short silence hands no night over
     said = play(bed, [other, spare], 15.0, 60.0)
@@ -223,6 +223,26 @@ def test_a_stall_is_said_once_within_three_seconds_of_the_last_sample_and_so_is_
     assert stall.seconds is not None
     assert 2.0 < stall.seconds <= 3.0
     assert kinds(play(bed, [EEG], 20.0, 22.0, 0.2)) == [(SOURCE_RESUMED, "EEG")]
+
+
+def test_a_stream_of_no_use_to_the_model_is_looked_after_too() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG, POSITION])
+    play(bed, [EEG, POSITION], 0.0, 10.0)
+    said = play(bed, [EEG], 10.0, 31.0)
+    assert kinds(said) == [(SOURCE_STALLED, "Position")]
+    assert bed.stalled == ("Position",)
+    assert len(said.results) == 1
+    assert (SOURCE_RESUMED, "Position") in kinds(play(bed, [EEG, POSITION], 31.0, 33.0))
+    assert bed.counts["Position"].received == 12
+    assert set(served(bed).values()) == {"EEG"}
+
+
+def test_what_was_asked_for_and_is_not_there_is_said() -> None:
+    bed = empty_bed(overrides={"eeg_frontal": "Kanal 7"})
+    said = say(bed, 0.0, [EEG])
+    assert "'Kanal 7' names no channel here" in said.notices[0].detail
+    assert "'Kanal 7' names no channel here" in dict(bed.montage.missing)["eeg_frontal"]
 
 
 def test_what_was_lost_is_counted_to_the_sample_and_said_with_the_epoch() -> None:
