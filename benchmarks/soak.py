@@ -35,8 +35,8 @@ Four LSL streams of eight channels at {rate} Hz in packets of 8 samples, sent in
 process of its own with LSL's own stamps; `hypnostream run`{record}; a subscriber in another process. The sender notes
 when it hands over each packet, the subscriber when each stage is there, both on this machine's monotonic clock. Latency
 is from the packet whose samples the stage waited for last (a second's end, and {ahead:.2f} s beyond it for the
-resampler) to the subscriber. Memory is VmRSS each {every:g} s, its slope a straight line after the first tenth; CPU is
-of the engine and of its LSL reader together."""
+resampler) to the subscriber. Memory is VmRSS each {every:g} s, and without mapped files (RssAnon), the slopes straight
+lines after the first tenth; CPU is of the engine and of its LSL reader together."""
 
 
 def send(session_id: str, seconds: float, out: Connection) -> None:
@@ -91,10 +91,10 @@ def receive(address: str, out: Connection) -> None:
     out.send_bytes(json.dumps([arrivals, lost, missing, beats, states]).encode())
 
 
-def resident_mib(pid: int) -> float:
-    """VmRSS of a process."""
+def memory_mib(pid: int, of: str) -> float:
+    """VmRSS of a process, or RssAnon: without the files that it maps, which come and go as the system likes."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(of)) / 1024
 
 
 def processor_s(pid: int) -> float:
@@ -142,7 +142,7 @@ def main(minutes: float = 60.0, record: bool = False) -> None:
         )
         sent_later = pool.submit(sent_out.recv_bytes)
         came_later = pool.submit(came_out.recv_bytes)
-        samples: list[tuple[float, float, float, float, float]] = []
+        samples: list[tuple[float, ...]] = []
         time.sleep(10.0)
         while engine.poll() is None and sender.is_alive():
             try:
@@ -151,10 +151,12 @@ def main(minutes: float = 60.0, record: bool = False) -> None:
                     samples.append(
                         (
                             time.monotonic(),
-                            resident_mib(engine.pid),
-                            resident_mib(reader[0]),
+                            memory_mib(engine.pid, "VmRSS"),
+                            memory_mib(reader[0], "VmRSS"),
                             processor_s(engine.pid),
                             processor_s(reader[0]),
+                            memory_mib(engine.pid, "RssAnon"),
+                            memory_mib(reader[0], "RssAnon"),
                         )
                     )
             except (OSError, StopIteration):
@@ -181,12 +183,21 @@ def main(minutes: float = 60.0, record: bool = False) -> None:
     settled = measured[len(measured) // 10 :]
     hours = (settled[:, 0] - settled[0, 0]) / 3600
     rows = []
-    for name, rss, cpu in (("engine", 1, 3), ("its LSL reader", 2, 4)):
-        slope = np.polyfit(hours, settled[:, rss], 1)[0]
+    for name, rss, cpu, own in (("engine", 1, 3, 5), ("its LSL reader", 2, 4, 6)):
+        slope, own_slope = (np.polyfit(hours, settled[:, column], 1)[0] for column in (rss, own))
         share = 100 * (settled[-1, cpu] - settled[0, cpu]) / (settled[-1, 0] - settled[0, 0])
-        rows.append([name, f"{settled[0, rss]:.1f}", f"{settled[-1, rss]:.1f}", f"{slope:+.2f}", f"{share:.2f}"])
+        rows.append(
+            [
+                name,
+                f"{settled[0, rss]:.1f}",
+                f"{settled[-1, rss]:.1f}",
+                f"{slope:+.2f}",
+                f"{own_slope:+.2f}",
+                f"{share:.2f}",
+            ]
+        )
     print()
-    table(["", "MiB at first", "MiB at last", "MiB an hour", "% of one core"], rows)
+    table(["", "MiB at first", "MiB at last", "MiB an hour", "without files", "% of one core"], rows)
     seconds_said = len(ms[False]) + len(ms[True])
     print(
         f"\n{seconds_said} stages for {seconds:g} s, {beats} heartbeats; lost to the subscriber {lost}, "
