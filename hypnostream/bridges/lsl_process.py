@@ -57,7 +57,7 @@ class ReaderProcess:
         """Tells it something. One that is gone hears nothing; that shows elsewhere."""
         try:
             cast(BinaryIO, self._process.stdin).write(frame([message]))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: its pipe was closed here, and no other has taken over yet
             return
 
     def take(self, timeout_s: float) -> Frame | None:

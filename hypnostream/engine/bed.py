@@ -14,7 +14,7 @@ from itertools import groupby
 from hypnostream.engine.bed_state import BedState, Said
 from hypnostream.engine.path import StreamCounts, StreamPath
 from hypnostream.engine.results import StageResult
-from hypnostream.engine.serving import difference, offer, why_absent
+from hypnostream.engine.serving import NOT_WANTED, difference, offer, why_absent
 from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Derivation, Montage
@@ -288,7 +288,7 @@ class Bed:
         self._waiting[name] = now_s + RETRY_S
         if changed:
             return Notice(SOURCE_REFUSED, name, now_s, f"{changed}: {why}")
-        return Notice(SOURCE_FOUND, name, now_s, f"serves nothing: {why}")
+        return Notice(SOURCE_FOUND, name, now_s, f"serves nothing: {why or NOT_WANTED}")
 
     def _open(self, info: StreamInfo, derivations: Sequence[Derivation], now_s: float, first_second: int) -> None:
         places = {spec.name: index for index, spec in enumerate(self._specs)}

@@ -7,6 +7,8 @@ from hypnostream.stream.channels import ChannelSpec, Derivation
 from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import StreamInfo
 
+NOT_WANTED = "what it could serve is served already, or is no input of this model"
+
 
 def offer(
     streams: Sequence[StreamInfo], specs: Sequence[ChannelSpec], overrides: Mapping[str, str]
@@ -31,7 +33,7 @@ def offer(
     if montage.derivations:
         return montage.derivations, "; ".join(refused)
     why = "; ".join([*refused, *(f"{name}: {reason}" for name, reason in montage.missing)])
-    return (), why or "what it could serve is served already, or is no input of this model"
+    return (), why or NOT_WANTED
 
 
 def why_absent(

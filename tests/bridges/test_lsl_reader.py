@@ -114,6 +114,19 @@ def test_a_reader_that_dies_is_replaced_and_what_was_missed_is_a_gap(lsl_session
         print(f"{how}: samples came again after {took_s:.2f} s, {missing} missing")
 
 
+def test_a_reader_that_is_dead_can_be_told_things_until_another_takes_over(lsl_session_id: str) -> None:
+    device = Device("told", base_s=sender_time())
+    with sending_device(lsl_session_id, device), reading(device.name) as source:
+        take_until(source, flowing(device.name))
+        os.kill(source.reader_pid, signal.SIGKILL)
+        after: list[Arrival] = []
+        until = time.monotonic() + SAFE_S
+        while not said(after, READER_RESTARTED) and time.monotonic() < until:
+            after += source.take(0.02)
+            source.expect(float(len(after)))
+        assert said(after, READER_RESTARTED) == [""]
+
+
 @pytest.mark.slow
 def test_what_nobody_takes_is_dropped_whole_and_exactly_missing(lsl_session_id: str) -> None:
     device = Device("stalled", rate_hz=2000.0, channels=32, chunk=50, base_s=sender_time())
