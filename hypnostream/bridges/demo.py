@@ -42,7 +42,7 @@ def run_demo(out: Path, speed: float, hours: float, seed: int, data: Path) -> No
         address = f"ipc://{scratch}/results"
         config = BedConfig(
             name=f"simulated night, seed {seed}",
-            lsl=LslSection(minimum=4, timeout_s=30.0, private_session=session),
+            lsl=LslSection(minimum=4, timeout_s=30.0, private_session=session, stall_s=speed * PATIENCE_WALL_S),
             publish=PublishSection(address=address),
             # At 480 times the speed of life 2 s are 4 ms on the wall: any busy machine would seem to lose its sensors.
             grid=GridSection(lateness_s=speed * PATIENCE_WALL_S),
