@@ -4,12 +4,14 @@ import tomllib
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 
 from hypnostream.errors import UserError
 from hypnostream.training.fit import FitSettings
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +30,23 @@ def default_recipe_path() -> Path:
 def load_recipe(path: Path | None = None) -> Recipe:
     """Read a recipe. Raises UserError naming the file and the key."""
     path = default_recipe_path() if path is None else path
+    recipe = load_settings(path, Recipe)
+    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
+        raise UserError(f"recipe {path}: seeds {list(recipe.seeds)} must be at least one, each once")
+    return recipe
+
+
+def load_settings(path: Path, kind: type[Settings]) -> Settings:
+    """Read a TOML file into a dataclass of settings, nested ones as tables. Raises UserError naming file and key."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}") from error
-    _refuse_unknown(raw, Recipe, str(path), "")
+    _refuse_unknown(raw, kind, str(path), "")
     try:
-        recipe = msgspec.convert(raw, Recipe)
+        return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise UserError(f"recipe {path}: {error}") from error
-    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
-        raise UserError(f"recipe {path}: seeds {list(recipe.seeds)} must be at least one, each once")
-    return recipe
 
 
 def _refuse_unknown(raw: dict[str, Any], kind: type[Any], path: str, prefix: str) -> None:

@@ -1,0 +1,1 @@
+"""Recordings of many sets in one form, on disk as Parquet."""
