@@ -106,8 +106,8 @@ def train(
                 task.stepped()
                 step, count = step + 1, count + 1
                 decay = min(settings.average, step / (step + 10)) if settings.average else 0.0
-                for mean, value in zip(averaged, learned, strict=True):
-                    mean.lerp_(value.detach(), 1 - decay)
+                for mean, weight in zip(averaged, learned, strict=True):
+                    mean.lerp_(weight.detach(), 1 - decay)
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + float(value.detach())
         curves.append({name: total / max(count, 1) for name, total in sums.items()})
