@@ -1,0 +1,1 @@
+"""How good a model is, measured from what it said of nights that it never saw."""
