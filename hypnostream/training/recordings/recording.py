@@ -30,7 +30,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`label` and `channel` are the set's own words; `by` is who said it: "expert", "device", "simulated"."""
+    """`label` and `channel` are the set's own words; `by` is who said it: "expert", "device", "simulated".
+
+    `value` is what was measured of it where the set says so: a desaturation's depth in percent.
+    """
 
     onset_s: float
     duration_s: float
@@ -38,6 +41,7 @@ class Event:
     label: str
     channel: str = ""
     by: str = "expert"
+    value: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
