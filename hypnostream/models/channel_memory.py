@@ -1,0 +1,72 @@
+"""What a channel said before: its last token, and its running mean, channel by channel, as carried state.
+
+Both start at zero, so what is remembered should be centred: zero is then what is expected of a channel never seen.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+CHUNK = 256  # steps whose sums are made as one product of matrices
+
+
+class MemoryState(NamedTuple):
+    """float32. `total` and `weight` are sums that forget; a channel never seen has zeros."""
+
+    last: Tensor  # (B, C, D)
+    total: Tensor  # (B, C, D)
+    weight: Tensor  # (B, C)
+
+
+class ChannelMemory:
+    """The last token and the mean of about the last `memory` steps. Nothing here is learned.
+
+    The mean counts one step of zero besides what was seen, so it begins at zero and is never a division by nothing.
+    """
+
+    def __init__(self, memory: float) -> None:
+        if memory <= 0:
+            raise ValueError(f"memory is {memory} steps; it must be above 0")
+        self.memory = memory
+        self.keep = float(torch.exp(torch.tensor(-1.0 / memory)))
+
+    def initial_state(self, batch: int, channels: int, width: int, like: Tensor) -> MemoryState:
+        """Nothing seen; on the device of `like`."""
+        token = like.new_zeros(batch, channels, width, dtype=torch.float32)
+        return MemoryState(token, token.clone(), token[..., 0].clone())
+
+    def step(self, tokens: Tensor, mask: Tensor, state: MemoryState) -> tuple[Tensor, Tensor, MemoryState]:
+        """One step, this one included: (B, C, D), (B, C) in 0/1 -> last (B, C, D), mean (B, C, D), state.
+
+        A token where the mask is 0 is not read, whatever it holds.
+        """
+        there = mask.unsqueeze(-1) > 0  # (B, C, 1)
+        last = torch.where(there, tokens, state.last)
+        total = state.total * self.keep + torch.where(there, tokens, torch.zeros_like(tokens))
+        weight = state.weight * self.keep + mask
+        return last, total / (weight + 1).unsqueeze(-1), MemoryState(last, total, weight)
+
+    def __call__(self, tokens: Tensor, mask: Tensor, state: MemoryState) -> tuple[Tensor, Tensor, MemoryState]:
+        """A stretch: (B, L, C, D), (B, L, C) -> last and mean (B, L, C, D) at each step, and the state after it."""
+        there = mask.unsqueeze(-1) > 0  # (B, L, C, 1)
+        ordinal = torch.arange(1, mask.shape[1] + 1, device=mask.device).reshape(1, -1, 1)
+        latest = torch.where(mask > 0, ordinal, torch.zeros_like(ordinal)).cummax(1).values  # (B, L, C) 0: before
+        known = torch.cat([state.last.unsqueeze(1), tokens], dim=1)  # (B, 1+L, C, D)
+        last = known.gather(1, latest.unsqueeze(-1).expand_as(tokens))
+        total = leaky_sum(torch.where(there, tokens, torch.zeros_like(tokens)), state.total, self.memory)
+        weight = leaky_sum(mask.float(), state.weight, self.memory)
+        return last, total / (weight + 1).unsqueeze(-1), MemoryState(last[:, -1], total[:, -1], weight[:, -1])
+
+
+def leaky_sum(x: Tensor, before: Tensor, memory: float) -> Tensor:
+    """`s = exp(-1 / memory) s + x` over L steps from `before`: (B, L, C, ...), (B, C, ...) -> (B, L, C, ...)."""
+    outputs = []
+    for part in torch.split(x, CHUNK, dim=1):
+        t = torch.arange(part.shape[1], device=x.device)
+        past = torch.exp(-(t[:, None] - t[None]).clamp(min=0) / memory).tril()  # (l, l)
+        first = torch.exp(-(t + 1.0) / memory).reshape(-1, *(1,) * (x.ndim - 2))  # what is left of `before`
+        total = (past @ part.flatten(2)).reshape(part.shape)
+        outputs.append(total + first * before.unsqueeze(1))
+        before = outputs[-1][:, -1]
+    return torch.cat(outputs, dim=1)
