@@ -28,7 +28,7 @@ class Mamba1State(NamedTuple):
 class Mamba1(nn.Module):
     """One Mamba-1 mixer, uni-directional. `forward` reads a stretch of any length, `step` one element."""
 
-    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, chunk: int = 256) -> None:
+    def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, chunk: int = 16) -> None:
         super().__init__()
         self.d_model, self.d_state, self.d_conv, self.chunk = d_model, d_state, d_conv, chunk
         self.d_inner, self.dt_rank = expand * d_model, math.ceil(d_model / 16)
@@ -81,7 +81,7 @@ class Mamba1(nn.Module):
 
 
 def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """The recurrence `h = exp(dt A) h + x B^T, y = h C` over L steps; `chunk` steps are in memory at a time.
+    """The recurrence `h = exp(dt A) h + x B^T, y = h C` over L steps, `chunk` at a time, so few that they fit a cache.
 
     `x` and `dt` (B, L, E), `A` (E, N), `B` and `C` (B, L, N), `h` (B, E, N) -> y (B, L, E), h.
     """

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypnostream.models import mamba_kernels
+
 
 class MambaState(NamedTuple):
     """What one layer carries from step to step; both in float32, whatever the weights are."""
@@ -40,12 +42,25 @@ class GatedRMSNorm(nn.Module):
 
 
 class Mamba2(nn.Module):
-    """One Mamba-2 mixer, uni-directional. `forward` reads a stretch of any length, `step` one element."""
+    """One Mamba-2 mixer, uni-directional. `forward` reads a stretch of any length, `step` one element.
+
+    `kernels` says what a stretch is scanned by: "torch", "mamba-ssm" (a GPU), or "auto": the second where it can run.
+    """
 
     def __init__(
-        self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, headdim: int = 32, chunk: int = 64
+        self,
+        d_model: int,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        headdim: int = 32,
+        chunk: int = 64,
+        kernels: str = "auto",
     ) -> None:
         super().__init__()
+        if kernels not in mamba_kernels.KERNELS:
+            raise ValueError(f"kernels {kernels!r} are not known; choose one of {', '.join(mamba_kernels.KERNELS)}")
+        self.kernels = kernels
         self.d_model, self.d_state, self.d_conv, self.headdim, self.chunk = d_model, d_state, d_conv, headdim, chunk
         self.d_inner = expand * d_model
         if self.d_inner % headdim:
@@ -95,17 +110,19 @@ class Mamba2(nn.Module):
         x, B, C = torch.split(xBC, [self.d_inner, self.d_state, self.d_state], dim=-1)
         x = x.reshape(*x.shape[:-1], self.heads, self.headdim)  # (B, L, H, P)
         dt = F.softplus(dt + self.dt_bias)  # (B, L, H)
-        y, h = scan(x * dt.unsqueeze(-1), -dt * torch.exp(self.A_log), B, C, state.ssm, self.chunk)
+        run = mamba_kernels.scan if mamba_kernels.used(self.kernels, u) else scan
+        y, h = run(x, dt, -torch.exp(self.A_log), B, C, state.ssm, self.chunk)
         y = (y + self.D.unsqueeze(-1) * x).flatten(-2)  # (B, L, E)
         return self.out_proj(self.norm(y, z)), MambaState(next_conv, h)
 
 
-def scan(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
-    """The recurrence `h = exp(log_decay) h + x B^T, y = h C` over L steps, `chunk` steps at a time.
+def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+    """The recurrence `h = exp(dt A) h + dt x B^T, y = h C` over L steps, `chunk` steps at a time.
 
     Inside a chunk it is a masked product of matrices (the paper's section 6), between chunks the state is carried.
-    `x` (B, L, H, P), `log_decay` (B, L, H), `B` and `C` (B, L, N), `h` (B, H, P, N) -> y (B, L, H, P), h.
+    `x` (B, L, H, P), `dt` (B, L, H), `A` (H,), `B` and `C` (B, L, N), `h` (B, H, P, N) -> y (B, L, H, P), h.
     """
+    x, log_decay = x * dt.unsqueeze(-1), dt * A
     outputs = []
     for start in range(0, x.shape[1], chunk):
         part = slice(start, start + chunk)
