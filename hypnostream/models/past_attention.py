@@ -48,7 +48,7 @@ class PastAttention(nn.Module):
         """One element: `u` (B, D) -> (B, D) and the next state."""
         seen = self._extended((u if source is None else source).unsqueeze(1), state)  # (B, past + 1, ...)
         bias = self.distance_bias.flip(-1).unsqueeze(1)  # (H, 1, past + 1) the oldest first
-        y = self._attended(u.unsqueeze(1), seen, bias).squeeze(1)
+        y = self._attended(u.unsqueeze(1), seen, bias)[:, 0]
         return y, PastState(seen.keys[:, 1:], seen.values[:, 1:], seen.there[:, 1:])
 
     def forward(
