@@ -4,6 +4,8 @@ Time is seconds since the recording's start; epoch k is [30 k, 30 (k + 1)). Sign
 epoch by epoch, so that a night of any length costs the same memory. What a set does not have is left empty.
 """
 
+import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +18,11 @@ EVENT_KINDS = (
     "desaturation", "arousal", "limb_movement", "artefact", "other",
 )  # fmt: skip
 UNKNOWN = -1  # in a track or a stage: nobody said
+
+
+def epoch_samples(rate_hz: float) -> int:
+    """How many places an epoch has for the samples of a channel: 30 s of them, rounded up."""
+    return math.ceil(30 * rate_hz - 1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +113,11 @@ class Recording:
     points: tuple[Points, ...] = ()
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def source_sha256(self) -> str:
+        """One hash of all that it was made of: the source's own where there is one source."""
+        if len(self.sources) == 1:
+            return self.sources[0].sha256
+        said = "".join(f"{source.path} {source.sha256}\n" for source in self.sources)
+        return hashlib.sha256(said.encode()).hexdigest()
