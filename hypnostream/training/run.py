@@ -103,6 +103,8 @@ class Run:
                     f"{self.folder} holds a run with other settings or data ({'; '.join(unlike[:5])}); choose another "
                     "folder, or remove this one"
                 )
+        for part in self.folder.glob(".*.part"):  # what was being written when a start was killed
+            part.unlink()
         record = {**self._asked, "starts": [*starts, start()]}
         write_atomically(path, json.dumps(record, indent=2).encode())
 
