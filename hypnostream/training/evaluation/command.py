@@ -1,0 +1,73 @@
+"""`hypnostream train evaluate`: predictions, or a bundle and recordings, in; a report with its pictures out."""
+
+from pathlib import Path
+
+import msgspec
+
+from hypnostream.bridges.atomic import write_atomically
+from hypnostream.errors import UserError
+from hypnostream.training.evaluation.markdown import interval, markdown
+from hypnostream.training.evaluation.pictures import pictures
+from hypnostream.training.evaluation.predict_bundle import from_stored
+from hypnostream.training.evaluation.report import Report, evaluate
+from hypnostream.training.evaluation.store import PredictionSet, read_predictions, write_predictions
+from hypnostream.training.progress import told
+
+
+def evaluate_command(
+    predictions: Path | None,
+    out: Path,
+    bundle: Path | None,
+    recordings: Path | None,
+    against: Path | None,
+    workers: int,
+    ray: bool,
+) -> None:
+    """See the module's head. Recordings that failed are named and make the exit code 1."""
+    if (predictions is None) == (recordings is None):
+        raise UserError("give either a predictions.parquet, or --recordings with a folder that ingest wrote")
+    if predictions is not None and bundle is not None:
+        raise UserError("--bundle goes with --recordings; a predictions.parquet says already what a model said")
+    failed: list[str] = []
+
+    def said_by(bundle_path: Path | None, name: str) -> PredictionSet:
+        assert recordings is not None  # noqa: S101
+        with told(f"predict {name}") as progress:
+            said, without = from_stored(bundle_path, recordings, workers, ray, progress)
+        failed.extend(without)
+        write_predictions(out / f"{name}.parquet", said)
+        return said
+
+    _folder(out)
+    said = said_by(bundle, "predictions") if predictions is None else read_predictions(predictions)
+    other = None
+    if against is not None:
+        of_bundle = against.is_dir() and recordings is not None
+        other = said_by(against, "against") if of_bundle else read_predictions(against)
+    write_report(evaluate(said, other), out)
+    for line in failed:
+        print(f"skipped {line}")
+    if failed:
+        raise SystemExit(1)
+
+
+def write_report(report: Report, out: Path) -> None:
+    """`report.json`, `report.md` and the pictures; the main figures on stdout."""
+    _folder(out)
+    drawn = pictures(report)
+    for name, png in drawn.items():
+        write_atomically(out / name, png)
+    write_atomically(out / "report.md", markdown(report, list(drawn)).encode())
+    write_atomically(out / "report.json", msgspec.json.format(msgspec.json.encode(report), indent=2))
+    if report.staging is not None:
+        found = report.staging.figures
+        told_ = (("accuracy", "accuracy"), ("kappa", "κ"), ("macro_f1", "macro-F1"))
+        print("  ".join(f"{name} {interval(found[key])}" for key, name in told_))
+    print(f"report: {out / 'report.md'}")
+
+
+def _folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be made: {error.strerror}") from error
