@@ -6,7 +6,7 @@ epoch by epoch, so that a night of any length costs the same memory. What a set 
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -116,8 +116,12 @@ class Recording:
 
     @property
     def source_sha256(self) -> str:
-        """One hash of all that it was made of: the source's own where there is one source."""
-        if len(self.sources) == 1:
-            return self.sources[0].sha256
-        said = "".join(f"{source.path} {source.sha256}\n" for source in self.sources)
-        return hashlib.sha256(said.encode()).hexdigest()
+        """One hash of all that it was made of."""
+        return one_hash(self.sources)
+
+
+def one_hash(sources: Sequence[Source]) -> str:
+    """A hash of several files' hashes, in their order; a single file's own."""
+    if len(sources) == 1:
+        return sources[0].sha256
+    return hashlib.sha256("\n".join(source.sha256 for source in sources).encode()).hexdigest()
