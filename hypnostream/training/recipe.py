@@ -1,6 +1,7 @@
 """A recipe: what a training run is asked for, as a TOML file. An unknown key is an error."""
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -42,18 +43,48 @@ def load_settings(path: Path, kind: type[Settings]) -> Settings:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}") from error
-    _refuse_unknown(raw, kind, str(path), "")
+    _refuse_unknown(raw, kind, f"recipe {path}", "")
     try:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         raise UserError(f"recipe {path}: {error}") from error
 
 
-def _refuse_unknown(raw: dict[str, Any], kind: type[Any], path: str, prefix: str) -> None:
+def overridden(settings: Settings, changes: Sequence[str]) -> Settings:
+    """The settings with some set anew: "loop.passes=3", "seeds=[0, 1]", "loop.precision=bfloat16".
+
+    What is right of the first `=` is a TOML value, or a bare word. Raises UserError naming the change, for an unknown
+    key or a value of the wrong type.
+    """
+    raw = msgspec.to_builtins(settings)
+    for change in changes:
+        name, equals, text = (part.strip() for part in change.partition("="))
+        *tables, key = name.split(".")
+        if not equals or not all((*tables, key)):
+            raise UserError(f"--set {change}: say it as KEY=VALUE, such as loop.passes=3")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        table = raw
+        for each in tables:
+            table = table.get(each)
+            if not isinstance(table, dict):
+                raise UserError(f"--set {change}: there is no table {each}")
+        table[key] = value
+        _refuse_unknown(raw, type(settings), f"--set {change}", "")
+        try:
+            msgspec.convert(raw, type(settings))
+        except msgspec.ValidationError as error:
+            raise UserError(f"--set {change}: {error}") from error
+    return msgspec.convert(raw, type(settings))
+
+
+def _refuse_unknown(raw: dict[str, Any], kind: type[Any], where: str, prefix: str) -> None:
     known = {each.name for each in fields(kind)}
     hints = get_type_hints(kind)
     for key, value in raw.items():
         if key not in known:
-            raise UserError(f"recipe {path}: unknown key {prefix}{key}; known are {', '.join(sorted(known))}")
+            raise UserError(f"{where}: unknown key {prefix}{key}; known are {', '.join(sorted(known))}")
         if isinstance(value, dict) and is_dataclass(hints[key]):
-            _refuse_unknown(value, hints[key], path, f"{prefix}{key}.")
+            _refuse_unknown(value, hints[key], where, f"{prefix}{key}.")
