@@ -42,9 +42,8 @@ def _close(a: State, b: State) -> bool:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", CAUSAL_KINDS)
-@pytest.mark.parametrize("length", [1, 7, 24, 130])
-@pytest.mark.parametrize("batch", [1, 3])
-def test_a_stretch_equals_its_steps_and_ends_in_the_same_state(kind: str, length: int, batch: int) -> None:
+@pytest.mark.parametrize(("batch", "length"), [(3, 1), (1, 24), (3, 130)])
+def test_a_stretch_equals_its_steps_and_ends_in_the_same_state(kind: str, batch: int, length: int) -> None:
     mixer, u = _mixer(kind), torch.randn(batch, length, D)
     whole, after = mixer(u)
     stepped, after_steps = _steps(mixer, u, mixer.initial_state(batch))
@@ -55,7 +54,7 @@ def test_a_stretch_equals_its_steps_and_ends_in_the_same_state(kind: str, length
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", CAUSAL_KINDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(cuts=st.lists(st.integers(1, 40), min_size=1, max_size=5))
 def test_pieces_with_carried_state_equal_the_whole(kind: str, cuts: list[int]) -> None:
     mixer, u = _mixer(kind), torch.randn(2, sum(cuts), D)
@@ -145,7 +144,7 @@ def test_every_parameter_learns(kind: str) -> None:
 @pytest.mark.parametrize("kind", RECURRENT_KINDS)
 def test_a_long_night_stays_finite_with_wild_input_and_its_state_is_float32(kind: str) -> None:
     mixer = _mixer(kind)
-    y, state = mixer(torch.randn(1, 1500, D) * 100)
+    y, state = mixer(torch.randn(1, 1000, D) * 100)
     assert torch.isfinite(y).all()
     assert all(torch.isfinite(value).all() and value.dtype == torch.float32 for value in named(state).values())
 

@@ -1,0 +1,1 @@
+"""Tables that need a machine with a GPU."""
