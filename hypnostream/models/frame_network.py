@@ -25,10 +25,10 @@ class FrameSettings:
     """
 
     stem: int = 16
-    planes: tuple[int, ...] = (16, 24, 32, 48)
-    strides: tuple[int, ...] = (1, 2, 2, 2)
+    planes: tuple[int, ...] = (16, 32, 48)
+    strides: tuple[int, ...] = (2, 2, 2)
     kernels: tuple[int, ...] = (3, 5, 7)
-    pools: tuple[int, ...] = (10, 4, 1)
+    pools: tuple[int, ...] = (10, 5, 1)
     squeeze: int = 8
     hidden: int = 128
     width: int = 96
