@@ -83,7 +83,8 @@ class Imaginator(nn.Module):
         nn.init.zeros_(self.out.bias)
 
         self.synthetic = nn.Parameter(torch.zeros(d_model))  # what marks a token as imagined
-        self.distrust = nn.Parameter(torch.tensor(0.0))  # softplus of it is beta of `bias`
+        # Softplus of it is beta of `bias`: at the beginning a token of unit variance counts half of a real one.
+        self.distrust = nn.Parameter(torch.tensor(-2.0))
 
     def initial_state(self, batch: int) -> ImaginatorState:
         """The state before the first step: zeros, which stand for the prior."""

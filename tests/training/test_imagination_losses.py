@@ -1,6 +1,7 @@
 """SMCCL as its formula says, Poly-1 as its paper says, imagination against the truth of the same step."""
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -18,17 +19,12 @@ from hypnostream.training.losses.smccl import StageModalityContrast, smccl
 ALONE = Share()
 
 
+@dataclass(frozen=True, slots=True)
 class _Half(Share):
-    """One of two processes, which are handed what a collective would have given them."""
+    """One of two processes, which is handed what a collective would have given it."""
 
-    def __init__(self, rank: int, wholes: list[Tensor], total: float = 0.0) -> None:
-        object.__setattr__(self, "rank", rank)
-        object.__setattr__(self, "world", 2)
-        object.__setattr__(self, "wholes", list(wholes))
-        object.__setattr__(self, "sum_of_all", total)
-
-    wholes: list[Tensor]
-    sum_of_all: float
+    wholes: list[Tensor] = field(default_factory=list)
+    sum_of_all: float = 0.0
 
     def gathered(self, rows: Tensor) -> Tensor:
         whole = self.wholes.pop(0).detach().clone()
@@ -137,7 +133,7 @@ def test_smccl_of_two_processes_adds_up_to_the_whole_and_so_do_its_gradients() -
     value = 0.0
     for rank in range(2):
         own = slice(rank, None, 2)
-        part = contrast(rows[own], stage[own], modality[own], person[own], _Half(rank, [about, projected]))
+        part = contrast(rows[own], stage[own], modality[own], person[own], _Half(rank, 2, [about, projected]))
         backward(part)
         value += float(part.detach())
     assert value == pytest.approx(float(whole.detach()), rel=1e-5)
@@ -203,7 +199,7 @@ def test_poly1_leaves_out_what_has_no_label_and_weighs_the_rest() -> None:
 def test_poly1_of_two_processes_adds_up() -> None:
     logits, target, weight = torch.randn(30, 5), torch.randint(5, (30,)), torch.rand(5)
     total = float(weight[target].sum())
-    parts = [poly1(logits[r::2], target[r::2], _Half(r, [], total), weight) for r in range(2)]
+    parts = [poly1(logits[r::2], target[r::2], _Half(r, 2, [], total), weight) for r in range(2)]
     assert torch.allclose(sum(parts, torch.zeros(())), poly1(logits, target, ALONE, weight))
 
 
@@ -298,7 +294,7 @@ def test_the_parts_of_imagination_add_up() -> None:
             Imagined(*(p[r : r + 1] for p in imagined)),
             truth[r : r + 1],
             dropped[r : r + 1],
-            _Half(r, [], total),
+            _Half(r, 2, [], total),
             kl=0.5,
         )
         for r in range(2)
