@@ -4,7 +4,8 @@ A recording comes with stored features (Sleep-EDF's) or with signals; those go t
 front-end that run live, so that any laboratory's nights train the same stager.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,8 @@ def token_night(recording: Recording) -> TokenNight | None:
     """
     if sleep_edfx.BANDS in recording.features:
         tokens = tokens_of_features(
-            torch.from_numpy(recording.features[sleep_edfx.WAVELET]),
-            torch.from_numpy(recording.features[sleep_edfx.BANDS]),
+            torch.from_numpy(np.array(recording.features[sleep_edfx.WAVELET])),  # a copy: what is read is not writable
+            torch.from_numpy(np.array(recording.features[sleep_edfx.BANDS])),
         )
     else:
         found = tokens_of_signals(recording)
@@ -110,40 +111,43 @@ def _one_channel(signal: NDArray[np.float32], valid: NDArray[np.float32], channe
     return shape, level, mask
 
 
-def tokenise(
-    recordings: Path, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None
-) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True, slots=True)
+class Tokenised:
+    """What became of a store: files of `nights`, names with `nothing` for the stager, a line for each that `failed`."""
+
+    nights: tuple[Path, ...]
+    nothing: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+def tokenise(recordings: Path, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None) -> Tokenised:
     """Turn each stored recording under `recordings` into `out`/NAME.parquet where it is not that already.
 
-    `progress` is told how many are done, of how many, and which is next. Returns the names of those that hold nothing
-    for the stager, and of those that could not be read a line each.
+    It is when it was made of sources of the same hashes. `progress` is told how many are done, of how many, and which
+    is next. Raises UserError when there is no recording.
     """
     folders = recordings_in(recordings)
     if not folders:
         raise UserError(f"{recordings} holds no stored recording; make them with `hypnostream train ingest`.")
     out.mkdir(parents=True, exist_ok=True)
-    nothing, failed = [], []
+    nights: list[Path] = []
+    nothing: list[str] = []
+    failed: list[str] = []
     for done, folder in enumerate(folders):
         progress(done, len(folders), folder.name)
         target = out / f"{folder.name}.parquet"
         try:
-            if target.exists() and _source_of(target) == one_hash(read_recording_file(folder).sources):
-                continue
-            night = token_night(read_recording(folder))
+            if not (target.exists() and _source_of(target) == one_hash(read_recording_file(folder).sources)):
+                night = token_night(read_recording(folder))
+                if night is None:
+                    nothing.append(folder.name)
+                    continue
+                write_token_night(target, night)
+            nights.append(target)
         except UserError as error:
             failed.append(f"{folder.name}: {error}")
-            continue
-        if night is None:
-            nothing.append(folder.name)
-        else:
-            write_token_night(target, night)
     progress(len(folders), len(folders), "")
-    return nothing, failed
-
-
-def nights_in(folder: Path) -> Iterator[Path]:
-    """The Parquet files of token nights, in order of their names."""
-    yield from sorted(folder.glob("*.parquet"))
+    return Tokenised(tuple(nights), tuple(nothing), tuple(failed))
 
 
 def _source_of(target: Path) -> str | None:
