@@ -67,20 +67,19 @@ class ShareOfSeveral(Share):
         return float(summed)
 
     def gathered(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, of which each may have another number, in the order of the whole.
-
-        Raises ValueError when they were not dealt in turn, as `rows` deals them.
-        """
+        """The rows of all processes: in the order of the whole when they are as many as `rows` deals to each, else
+        (where some were chosen) one process's after another's."""
         counts = torch.zeros(self.world, dtype=torch.int64, device=rows.device)
         counts[self.rank] = len(rows)
         dist.all_reduce(counts)
-        whole = rows.new_zeros(int(counts.sum()), *rows.shape[1:])
-        if counts.tolist() != [len(range(rank, len(whole), self.world)) for rank in range(self.world)]:
-            raise ValueError(f"processes with {counts.tolist()} rows have not been dealt them in turn")
-        own = torch.tensor(self.rows(len(whole)), dtype=torch.int64, device=rows.device)
-        whole[own] = rows.detach()
+        each: list[int] = counts.tolist()
+        total, before = sum(each), sum(each[: self.rank])
+        dealt = each == [len(range(rank, total, self.world)) for rank in range(self.world)]
+        own = torch.tensor(self.rows(total) if dealt else range(before, before + len(rows)), device=rows.device)
+        whole = rows.new_zeros(total, *rows.shape[1:])
+        whole[own.long()] = rows.detach()
         dist.all_reduce(whole)  # each row is of one process and zero from the others
-        return whole.index_copy(0, own, rows)
+        return whole.index_copy(0, own.long(), rows)
 
     def summed(self, losses: dict[str, float], learned: Sequence[Tensor]) -> dict[str, float]:
         """The losses added up over all processes, and in place the gradients of `learned`."""

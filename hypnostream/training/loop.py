@@ -60,7 +60,7 @@ class Share:
         return value
 
     def gathered(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, in the order of the whole, with gradient to one's own: contrast needs all.
+        """The rows of all processes, dealt ones in the order of the whole, with gradient to one's own.
 
         What other processes' losses say of one's rows does not come back, so each descends the whole contrast, of
         which its rows' gradient is then the whole one, and tells its part: see `losses.contrast.nt_xent`.

@@ -5,17 +5,52 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from hypnostream.models.frame_network import FrameSettings
+from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
+from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
+from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
+from hypnostream.models.token_features import LEVEL, SHAPE
+from hypnostream.training.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
 from hypnostream.training.distributed import first, first_alone, share
-from hypnostream.training.loop import LoopSettings, train
+from hypnostream.training.loop import LoopSettings, Task, train
+from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.run import Run
+from hypnostream.training.scaled_frames import frames_of_kind
+from hypnostream.training.signal_night import SignalNight
+from hypnostream.training.token_night import TokenNight
+from hypnostream.training.windows import SpectralWindows
 from tests.training.loop_tasks import Contrast, Recipe, Regression
 
 STEADY = Recipe(dropout=0.0)  # each process has dropout of its own
 CONTRAST = LoopSettings(passes=2, warmup_steps=1, average=0.5)
 FEW = replace(STEADY, rows=1)  # one of two processes has none
+
+
+def pretraining() -> dict[str, Task]:
+    """Both of our own, small, with batches that do not divide by two."""
+    torch.manual_seed(0)
+    generator = np.random.default_rng(0)
+    signal = generator.normal(0, 20, (300, 1, 100)).astype(np.float32)
+    there, stage = np.ones((300, 1), bool), np.zeros(10, np.int8)
+    night = SignalNight("a", "a", "simulated", "none", ("EEG",), ("eeg",), signal, there, stage)
+    frame = FrameSettings(4, (4, 4, 4), squeeze=2, hidden=8, width=8)
+    sizes = NeuroNetSettings(
+        frame, 10, 0.8, 8, 1, 2, 8, 1, 2, projector=(8, 8), predictor_width=8, predictor_heads=2, teacher_decay=0.9
+    )
+    frames = NeuroNetTask(NeuroNet(sizes), list(frames_of_kind([night], "eeg")), NeuroNetObjective(batch=5), seed=0)
+
+    shape, level = (generator.normal(size=(60, 3, n)).astype(np.float32) for n in (SHAPE, LEVEL))
+    mask = (generator.random((60, 3)) > 0.2).astype(np.float32)
+    tokens = TokenNight("b", "b", "simulated", "none", "0" * 64, shape, level, mask, np.zeros(60, np.int8))
+    model = SynthSleepNet(3, INPUTS, SynthSleepNetSettings(8, 2, 1, 1, 8, 1, 2, (8, 8)))
+    inputs = SpectralInputs(3)
+    windows = SpectralWindows([tokens], inputs, 12)
+    epochs = CrossModalTask(Pretrained(model, None, inputs), windows, CrossModalSettings(batch=5))
+    return {"neuronet": frames, "cross_modal": epochs}
 
 
 def main(out: Path) -> None:
@@ -39,8 +74,13 @@ def main(out: Path) -> None:
         found[f"contrast{rows}"] = train(contrast, CONTRAST, share=mine)
         if mine.rank == 0:
             save_file(contrast.module.state_dict(), out / f"contrast{rows}.safetensors")
+    for name, own in pretraining().items():
+        found[name] = train(own, CONTRAST, share=mine)
+        if mine.rank == 0:
+            save_file(own.module.state_dict(), out / f"{name}.safetensors")
+    uneven = mine.gathered(torch.full((2 - 2 * mine.rank, 1), 7.0 + mine.rank))
     told = {str(mine.rank): [mine.total(mine.rank + 1.0), list(mine.rows(5))]}
-    (out / f"told{mine.rank}.json").write_text(json.dumps({"curves": found, "told": told}))
+    (out / f"told{mine.rank}.json").write_text(json.dumps({"curves": found, "told": told, "uneven": uneven.tolist()}))
 
 
 if __name__ == "__main__":

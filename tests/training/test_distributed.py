@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypnostream.training.run import Run
 from tests.training import several_processes as case
 from tests.training.loop_tasks import Regression
 
+pytestmark = pytest.mark.slow  # three processes load torch
 ROOT = Path(__file__).parents[2]
 MODULE = "tests.training.several_processes"
 
@@ -33,18 +35,23 @@ def processes(count: int, out: Path) -> None:
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     if count > 1:
         environment |= {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    team = [
-        subprocess.Popen(
-            [sys.executable, "-m", MODULE, str(out)],
-            env=environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    for each in team:
-        said = each.communicate(timeout=120)[1]
-        assert each.returncode == 0, said
+    with ExitStack() as stack:
+        team = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", MODULE, str(out)],
+                    env=environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}),
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for rank in range(count)
+        ]
+        for each in team:
+            stack.callback(each.kill)  # one that waits for another that failed
+        for each in team:
+            said = each.communicate(timeout=120)[1]
+            assert each.returncode == 0, said
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def told(folder: Path, rank: int) -> Any:
     return json.loads((folder / f"told{rank}.json").read_text())
 
 
-TASKS = ("regression", "few", "contrast5", "contrast8")
+TASKS = ("regression", "few", "contrast5", "contrast8", "neuronet", "cross_modal")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -80,15 +87,20 @@ def test_losses_of_each_pass_are_those_of_one_process(one: Path, two: Path, task
 
 @pytest.mark.parametrize("task", TASKS)
 def test_weights_are_those_of_one_process(one: Path, two: Path, task: str) -> None:
-    name = f"{task}.safetensors" if task.startswith("contrast") else f"{task}/weights.safetensors"
+    name = f"{task}/weights.safetensors" if task in ("regression", "few") else f"{task}.safetensors"
     expected, found = load_file(one / name), load_file(two / name)
     for key, value in expected.items():
-        torch.testing.assert_close(found[key], value, atol=1e-5, rtol=0)
+        same = torch.ones(value.shape, dtype=torch.bool)
+        if key.endswith("qkv.bias"):
+            # Attention does not change with the bias of its keys: the gradient is rounding, of which Adam makes steps.
+            same.view(3, -1)[1] = False
+        torch.testing.assert_close(found[key][same], value[same], atol=1e-5, rtol=0)
 
 
 def test_rows_are_dealt_and_sums_are_of_all(two: Path) -> None:
     assert told(two, 0)["told"]["0"] == [3.0, [0, 2, 4]]
     assert told(two, 1)["told"]["1"] == [3.0, [1, 3]]
+    assert [told(two, rank)["uneven"] for rank in range(2)] == [[[7.0], [7.0]]] * 2
 
 
 def test_one_process_goes_on_where_two_stopped(two: Path) -> None:
@@ -98,7 +110,6 @@ def test_one_process_goes_on_where_two_stopped(two: Path) -> None:
     assert curves == told(two, 0)["curves"]["regression"]
 
 
-@pytest.mark.slow
 def test_torchrun_starts_them(two: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
