@@ -15,7 +15,8 @@ from hypnostream.errors import UserError
 from hypnostream.stream.labels import read_labels
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.recordings.epoch_grid import Stretch, on_epoch_grid
-from hypnostream.training.recordings.recording import Block, Channel, Event, Recording
+from hypnostream.training.recordings.labels import RESPIRATORY, TRACK_KINDS, tracks_of
+from hypnostream.training.recordings.recording import UNKNOWN, Block, Channel, Event, Recording, Track
 from hypnostream.training.recordings.scored_events import events_of, read_events
 
 LONGEST_S = 7 * 86400.0
@@ -35,7 +36,8 @@ def read_edf_night(
     """The night in an EDF, EDF+C or EDF+D file, named after it; gaps are seconds that are not valid.
 
     `stages` is the file of its hypnogram (NSRR XML, EDF+ or CSV), `events` that of its events, which may be the same.
-    Without them, what the EDF itself is annotated with counts. Raises UserError when one of them cannot be read.
+    Without them, what the EDF itself is annotated with counts. Events that have a file are painted as tracks too: it
+    says that somebody looked for them. Raises UserError when one of the files cannot be read.
     """
     source = EdfSource(path)
     source.close()
@@ -54,7 +56,7 @@ def read_edf_night(
     if events is not None:
         found, odd = read_events(events, source.start_utc)
         notes += odd
-    notes += _beyond(found, source.duration_s)
+    notes += _length_notes(found, source.duration_s)
     return Recording(
         name=path.stem,
         subject=subject,
@@ -68,6 +70,7 @@ def read_edf_night(
         blocks=partial(_blocks, path, epochs),
         stages=scored,
         events=found,
+        tracks=event_tracks(found, epochs, scored) if events is not None else {},
         notes=tuple(notes),
     )
 
@@ -86,9 +89,27 @@ def channel_kinds(labels: list[str]) -> list[str]:
     return [reading.kind if reading.kind in _KINDS else "other" for reading in read_labels(labels)]
 
 
-def _beyond(events: tuple[Event, ...], duration_s: float) -> list[str]:
+def event_tracks(events: tuple[Event, ...], epochs: int, stages: NDArray[np.int8] | None) -> dict[str, Track]:
+    """Who scored events looked for breathing; for desaturations and arousals only where one is there.
+
+    Where there are stages, an epoch without one was looked at by nobody.
+    """
+    kinds = {event.kind for event in events}
+    names = [name for name in TRACK_KINDS if name in RESPIRATORY or name in kinds]
+    known = None if stages is None else np.repeat(stages != UNKNOWN, EPOCH_S)
+    return tracks_of(events, epochs, names, known)
+
+
+def _length_notes(events: tuple[Event, ...], duration_s: float) -> list[str]:
+    """Where the scoring does not have the recording's length. NSRR says what length it was scored at."""
+    notes = []
+    for event in events:
+        if event.label.startswith("Recording Start Time") and abs(event.duration_s - duration_s) >= 1:
+            notes.append(f"the scoring is of {event.duration_s:g} s, the recording has {duration_s:g} s")
     late = sum(event.onset_s >= duration_s for event in events)
-    return [f"{late} of {len(events)} events begin after the recording's end, {duration_s:g} s"] if late else []
+    if late:
+        notes.append(f"{late} of {len(events)} events begin after the recording's end, {duration_s:g} s")
+    return notes
 
 
 def _blocks(path: Path, epochs: int) -> Iterator[Block]:

@@ -1,0 +1,32 @@
+"""`hypnostream train ingest` and `train validate`: what they say, and the exit code 1 when something is wrong."""
+
+from pathlib import Path
+
+from hypnostream.training.progress import told
+from hypnostream.training.recordings.ingest import SKIPPED, ingest
+from hypnostream.training.recordings.validate import validate
+
+
+def ingest_command(data: Path, out: Path, workers: int, ray: bool) -> None:
+    """See `ingest`; what was skipped is named."""
+    with told("ingest") as progress:
+        found = ingest(data, out, workers, ray, progress)
+    for each in found.skipped:
+        print(f"skipped {each.name}: {each.reason}")
+    print(f"{len(found.written)} recordings written to {out}, {len(found.kept)} were there already")
+    if found.skipped:
+        print(f"{len(found.skipped)} skipped, listed in {out / SKIPPED}")
+        raise SystemExit(1)
+
+
+def validate_command(store: Path, workers: int) -> None:
+    """See `validate`; a line for each thing that is wrong."""
+    with told("validate") as progress:
+        found = validate(store, workers, progress)
+    for name, wrong in found.items():
+        for line in wrong:
+            print(f"{name}: {line}")
+    bad = sum(1 for wrong in found.values() if wrong)
+    print(f"{len(found) - bad} of {len(found)} recordings are as they were written")
+    if bad:
+        raise SystemExit(1)
