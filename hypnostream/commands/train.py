@@ -24,13 +24,26 @@ def _training() -> None:
 
 @train.command("ingest")
 def train_ingest(
-    data: Annotated[Path, typer.Argument(help="The folder that holds the sets.")],
-    out: Annotated[Path, typer.Argument(help="Where the Parquet nights go.")],
+    data: Annotated[Path, typer.Argument(help="The folder that holds the recordings.")],
+    out: Annotated[Path, typer.Argument(help="The store: a folder for each recording.")],
+    workers: Annotated[int, typer.Option(min=1, help="Recordings side by side.")] = 2,
+    ray: Annotated[bool, typer.Option("--ray", help="Over Ray: the cluster of RAY_ADDRESS, or this machine.")] = False,
 ) -> None:
-    """Turn sets of recordings into nights to train on, one Parquet file each."""
-    from hypnostream.training.commands import ingest_command
+    """Bring recordings (EDF, CSV, WFDB, the public sets) into one store of Parquet to train on."""
+    from hypnostream.training.recordings.commands import ingest_command
 
-    ingest_command(data, out)
+    ingest_command(data, out, workers, ray)
+
+
+@train.command("validate")
+def train_validate(
+    store: Annotated[Path, typer.Argument(help="What `train ingest` wrote.")],
+    workers: Annotated[int, typer.Option(min=1, help="Recordings side by side.")] = 2,
+) -> None:
+    """Say for each recording of a store what is wrong with it: hashes, rows, channels, labels, subjects."""
+    from hypnostream.training.recordings.commands import validate_command
+
+    validate_command(store, workers)
 
 
 @train.command("stager")
@@ -57,3 +70,42 @@ def train_crossvalidate(
     from hypnostream.training.commands import crossvalidate_command
 
     crossvalidate_command(data, out, recipe, workers)
+
+
+@train.command("evaluate")
+def train_evaluate(
+    out: Annotated[Path, typer.Option(help="Where the report and its pictures go.")],
+    predictions: Annotated[Path | None, typer.Argument(help="A predictions.parquet; or give --recordings.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle to run (default: the shipped one).")] = None,
+    recordings: Annotated[Path | None, typer.Option(help="Ingested recordings to run the bundle on.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Predictions, or a bundle, to compare with.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Recordings side by side.")] = 2,
+    ray: Annotated[bool, typer.Option(help="Run the recordings over Ray.")] = False,
+) -> None:
+    """Measure how good predictions are, or those of a bundle on recordings: JSON, Markdown and pictures."""
+    from hypnostream.training.evaluation.command import evaluate_command
+
+    evaluate_command(predictions, out, bundle, recordings, against, workers, ray)
+
+
+@train.command("sizes")
+def train_sizes(
+    recipe: Annotated[Path | None, typer.Argument(help="A TOML recipe (default: the shipped bundle's).")] = None,
+) -> None:
+    """Show how large the models are: parameters, operations for a second of signal, bytes of state."""
+    from hypnostream.training.model_sizes import sizes_command
+
+    sizes_command(recipe)
+
+
+@train.command("neuronet")
+def train_neuronet(
+    kind: Annotated[str, typer.Option(help="eeg, eog, emg, ecg, flow or effort.")],
+    out: Annotated[Path, typer.Option(help="Where the run and its encoder go.")],
+    data: Annotated[Path | None, typer.Option(help="The folder that holds the sets; without it, simulated.")] = None,
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "neuronet-product",
+) -> None:
+    """Step 1: a frame encoder for one kind of signal, without labels, and a probe of what it learned."""
+    from hypnostream.training.neuronet_run import neuronet_command
+
+    neuronet_command(kind, data, out, recipe)
