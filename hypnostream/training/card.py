@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.channels import STAGER_CHANNELS
-from hypnostream.training.manifest import Split
+from hypnostream.training.splits import Split
+from hypnostream.training.token_night import TokenNight
 
 SOURCES = {
     "Sleep-EDF Expanded": (
@@ -18,7 +19,7 @@ SOURCES = {
 }
 
 
-def write_card(split: Split, model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
+def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
     """The card as Markdown."""
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())

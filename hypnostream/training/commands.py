@@ -16,34 +16,25 @@ from hypnostream.training.card import write_card
 from hypnostream.training.channels import STAGER_CHANNELS
 from hypnostream.training.evaluate import SENSOR_SETS, predict, score
 from hypnostream.training.export import ParityReport, export_bundle, save_weights
-from hypnostream.training.ingest import UCDDB, ingest, nights_in
-from hypnostream.training.manifest import Split, sleep_edf_fold, split_by_subject
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.progress import told
 from hypnostream.training.recipe import Recipe, load_recipe
+from hypnostream.training.recordings.ingest import ingest
+from hypnostream.training.recordings.sets.ucddb import SET as UCDDB
 from hypnostream.training.results_table import Row, markdown_table
+from hypnostream.training.splits import Split, sleep_edf_fold, split_by_subject, write_split
 from hypnostream.training.token_night import TokenNight, read_token_night
+from hypnostream.training.tokens import tokenise
 
 FOLDS = (0, 1, 2, 4)  # of Sleep-EDF SC subjects, by number modulo 5; fold 3 is kept elsewhere
 HELD_OUT = "ucddb022"  # the raw night of another laboratory: never trained on
 Nights = list[tuple[Path, TokenNight]]
 
 
-def ingest_command(data: Path, out: Path) -> None:
-    """See `ingest`; skipped files are named and make the exit code 1."""
-    with told("ingest") as progress:
-        skipped = ingest(data, out, lambda name, done, total: progress(done, total, name))
-    for line in skipped:
-        print(f"skipped {line}")
-    print(f"{sum(1 for _ in nights_in(out))} nights in {out}")
-    if skipped:
-        raise SystemExit(1)
-
-
 def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
     """Ingest, train the ensemble on everybody but the held-out night, export, prove parity."""
     recipe = load_recipe(recipe_path)
-    nights = _ingested(data, out)
+    nights = _ingested(data, out, workers)
     split = split_by_subject([night for _, night in nights], lambda night: night.name == HELD_OUT)
     members = _members(nights, split, recipe, out / "members")
     _write_record(out, recipe, split)
@@ -66,7 +57,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
 def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
     """Hold out each fold of Sleep-EDF subjects in turn; no other laboratory is in the training of these."""
     recipe = load_recipe(recipe_path)
-    nights = [(path, night) for path, night in _ingested(data, out) if night.set_name != UCDDB]
+    nights = [(path, night) for path, night in _ingested(data, out, workers) if night.set_name != UCDDB]
     splits = {fold: split_by_subject([n for _, n in nights], in_fold(fold)) for fold in FOLDS}
     members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
     for fold, split in splits.items():
@@ -91,7 +82,7 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
 def _export(
     model: StagerEnsemble,
     bundle: Path,
-    split: Split,
+    split: Split[TokenNight],
     recipe: Recipe,
     metrics: dict[str, float],
     parity_epochs: int = 960,
@@ -115,29 +106,34 @@ def in_fold(fold: int) -> Callable[[TokenNight], bool]:
     return lambda night: sleep_edf_fold(night) == fold
 
 
-def _ingested(data: Path, out: Path) -> Nights:
-    """Ingest what is not there yet; all nights with their files."""
-    folder = out / "nights"
+def _ingested(data: Path, out: Path, workers: int) -> Nights:
+    """Data to recordings to token nights, what is not there yet; all staged nights with their files."""
     with told("ingest") as progress:
-        skipped = ingest(data, folder, lambda name, done, total: progress(done, total, name))
+        skipped = ingest(data, out / "recordings", workers, progress=progress).skipped
     if skipped:
-        raise UserError(f"{len(skipped)} nights could not be ingested, the first: {skipped[0]}")
-    return [(path, read_token_night(path)) for path in nights_in(folder)]
+        first = f"{skipped[0].name}: {skipped[0].reason}"
+        raise UserError(f"{len(skipped)} recordings could not be ingested, the first: {first}")
+    with told("tokens") as progress:
+        made = tokenise(out / "recordings", out / "nights", progress)
+    if made.failed:
+        raise UserError(f"{len(made.failed)} recordings could not be made nights of, the first: {made.failed[0]}")
+    nights = [(path, read_token_night(path)) for path in made.nights]
+    return [(path, night) for path, night in nights if (night.stage >= 0).any()]
 
 
-def _members(nights: Nights, split: Split, recipe: Recipe, folder: Path) -> list[Member]:
+def _members(nights: Nights, split: Split[TokenNight], recipe: Recipe, folder: Path) -> list[Member]:
     inside = {night.name for night in split.train}
     paths = tuple(path for path, night in nights if night.name in inside)
     return [Member(paths, with_seed(recipe.fit, seed), folder / f"seed{seed}.safetensors") for seed in recipe.seeds]
 
 
-def _write_record(out: Path, recipe: Recipe, split: Split) -> None:
+def _write_record(out: Path, recipe: Recipe, split: Split[TokenNight]) -> None:
     """What the run was: its recipe, who was in which part with hashes, and which code made it."""
     out.mkdir(parents=True, exist_ok=True)
     git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
     record = {"recipe": asdict(recipe), "git": git.stdout.strip() or "unknown", "hypnostream": __version__}
     (out / "run.json").write_text(json.dumps(record, indent=2))
-    (out / "manifest.json").write_text(json.dumps(split.manifest(), indent=2))
+    write_split(out / "manifest.json", split)
 
 
 def _metrics(prefix: str, found: Sequence[Agreement]) -> dict[str, float]:

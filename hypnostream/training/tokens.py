@@ -28,7 +28,7 @@ from hypnostream.models.token_features import (
 from hypnostream.training.channels import BANDS, MIN_VALID_S, STAGER_CHANNELS, WAVELET
 from hypnostream.training.conditioned import condition
 from hypnostream.training.recordings.recording import UNKNOWN, Recording, one_hash
-from hypnostream.training.recordings.recording_file import read_recording_file
+from hypnostream.training.recordings.recording_file import RecordingFile, read_recording_file
 from hypnostream.training.recordings.sets import sleep_edfx
 from hypnostream.training.recordings.store import read_recording, recordings_in
 from hypnostream.training.token_night import TokenNight, write_token_night
@@ -137,8 +137,9 @@ def tokenise(recordings: Path, out: Path, progress: Callable[[int, int, str], No
         progress(done, len(folders), folder.name)
         target = out / f"{folder.name}.parquet"
         try:
-            if not (target.exists() and _source_of(target) == one_hash(read_recording_file(folder).sources)):
-                night = token_night(read_recording(folder))
+            content = read_recording_file(folder)
+            if not target.exists() or _source_of(target) != one_hash(content.sources):
+                night = token_night(read_recording(folder)) if _may_have_tokens(content) else None
                 if night is None:
                     nothing.append(folder.name)
                     continue
@@ -148,6 +149,12 @@ def tokenise(recordings: Path, out: Path, progress: Callable[[int, int, str], No
             failed.append(f"{folder.name}: {error}")
     progress(len(folders), len(folders), "")
     return Tokenised(tuple(nights), tuple(nothing), tuple(failed))
+
+
+def _may_have_tokens(content: RecordingFile) -> bool:
+    """Whether it is worth reading: features, or a signal of a kind that the stager takes."""
+    kinds = {spec.kind for spec in STAGER_CHANNELS}
+    return sleep_edfx.BANDS in content.features or any(channel.kind in kinds for channel in content.channels)
 
 
 def _source_of(target: Path) -> str | None:

@@ -17,9 +17,9 @@ from hypnostream.training.commands import in_fold
 from hypnostream.training.evaluate import predict, score
 from hypnostream.training.export import save_weights
 from hypnostream.training.fit import FitSettings, fit
-from hypnostream.training.manifest import Split, split_by_subject
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.recipe import load_recipe
+from hypnostream.training.splits import Split, split_by_subject
 from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
 
 SMALL = FitSettings(
@@ -62,7 +62,7 @@ def test_a_subject_on_both_sides_is_refused() -> None:
 
 
 def test_both_nights_of_a_subject_stay_together() -> None:
-    nights = [simulated_night(f"SC4{s:02d}{n}E0", f"SC{s:02d}", 20) for s in range(10) for n in (1, 2)]
+    nights = [simulated_night(f"SC4{s:02d}{n}E0", f"sleepedf:SC{s:02d}", 20) for s in range(10) for n in (1, 2)]
     for fold in range(5):
         split = split_by_subject(nights, in_fold(fold))
         assert len(split.test) == 4
