@@ -33,6 +33,13 @@ class FrameSettings:
     hidden: int = 128
     width: int = 96
 
+    def __post_init__(self) -> None:
+        if len(self.planes) != len(self.strides) or len(self.kernels) != len(self.pools):
+            raise ValueError(
+                f"{len(self.planes)} planes need as many strides, not {len(self.strides)}, and "
+                f"{len(self.kernels)} kernels as many pools, not {len(self.pools)}"
+            )
+
 
 REFERENCE_FRAME = FrameSettings(
     stem=64,
@@ -102,7 +109,7 @@ class FrameEncoder(nn.Module):
             nn.Sequential(
                 *(
                     ResidualBlock(before, planes, kernel, stride, s.squeeze)
-                    for before, planes, stride in zip((s.stem, *s.planes), s.planes, s.strides, strict=False)
+                    for before, planes, stride in zip((s.stem, *s.planes[:-1]), s.planes, s.strides, strict=True)
                 ),
                 nn.AvgPool1d(pool, stride=1),
                 nn.Flatten(),

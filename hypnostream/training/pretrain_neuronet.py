@@ -4,7 +4,7 @@ The loop is the common one; here is what a pass is made of, and what a batch is 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypnostream.errors import UserError
-from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings, random_masks
-from hypnostream.training.loop import LoopSettings, Share, chance
+from hypnostream.models.neuronet import NeuroNet, random_masks
+from hypnostream.training.collapse import effective_rank, token_variance
+from hypnostream.training.loop import Share, chance
 from hypnostream.training.losses.contrast import nt_xent
 from hypnostream.training.losses.masked import masked_mse, target_of
 from hypnostream.training.losses.next_frame import next_frame_mse
@@ -27,7 +28,8 @@ class NeuroNetObjective:
     """What is descended: masked prediction of both views, plus these times contrast, next-frame prediction and spread.
 
     `batch` is in windows. A pass shows each channel of each night as many windows as it has room for, and at most
-    `windows_per_channel`, each beginning anywhere.
+    `windows_per_channel`, each beginning anywhere. `together` of them come one after the other from the same channel:
+    what tells people and amplifiers apart is then of less use to the contrast than what changes in a night.
     """
 
     batch: int = 64
@@ -36,15 +38,7 @@ class NeuroNetObjective:
     next_frame: float = 1.0
     spread: float = 1.0
     windows_per_channel: int = 400
-
-
-@dataclass(frozen=True, slots=True)
-class NeuroNetRecipe:
-    """A whole run; the file's tables are these fields."""
-
-    model: NeuroNetSettings = field(default_factory=NeuroNetSettings)
-    objective: NeuroNetObjective = field(default_factory=NeuroNetObjective)
-    loop: LoopSettings = field(default_factory=LoopSettings)
+    together: int = 1
 
 
 class NeuroNetTask:
@@ -99,18 +93,27 @@ class NeuroNetTask:
         next_frame = next_frame_mse(module.next_frames(tokens), target, module.settings.ahead, share)
         apart = spread(tokens.flatten(0, 1), share)
         loss = masked + ask.contrast * contrast + ask.next_frame * next_frame + ask.spread * apart
-        return {"loss": loss, "masked": masked / 2, "contrast": contrast, "next_frame": next_frame, "spread": apart}
+        seen = tokens.detach().flatten(0, 1)
+        return {
+            "loss": loss,
+            "masked": masked / 2,
+            "contrast": contrast,
+            "next_frame": next_frame,
+            "spread": apart,
+            "token_variance": loss.new_tensor(token_variance(seen) / share.world),
+            "token_rank": loss.new_tensor(effective_rank(seen) / share.world),
+        }
 
     def _drawn(self, pass_index: int) -> NDArray[np.int64]:
         """The windows of a pass in their order: (n, 2), the source and the first second."""
         generator = chance(self.seed, pass_index)
-        rows = []
+        groups: list[NDArray[np.int64]] = []
         for index, ((_, starts), count) in enumerate(zip(self._starts, self._counts, strict=True)):
             chosen = torch.randint(len(starts), (count,), generator=generator).numpy()
-            rows.append(np.stack([np.full(count, index), starts[chosen]], axis=1))
-        every = np.concatenate(rows)
-        order: NDArray[np.int64] = torch.randperm(len(every), generator=generator).numpy()
-        return np.take(every, order, axis=0)
+            rows = np.stack([np.full(count, index), starts[chosen]], axis=1)
+            groups += np.split(rows, range(self.objective.together, count, self.objective.together))
+        order = torch.randperm(len(groups), generator=generator).tolist()
+        return np.concatenate([groups[place] for place in order])
 
     def _windows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         seconds = np.arange(self.module.settings.window)

@@ -22,13 +22,10 @@ from hypnostream.stream.source import ChannelInfo, Chunk, StreamInfo
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.stream.units import convert
 from hypnostream.training.recordings.recording import UNKNOWN, Recording
+from hypnostream.training.recordings.sets import ucddb
 from hypnostream.training.signal_night import RATE_HZ, SignalNight
 
 FORMAT = "hypnostream-signal-night-1"
-ODC_BY = "ODC-By 1.0"
-UCDDB_UV_PER_UNIT = 100.0
-# R&K as UCDDB codes it: 0 W, 1 REM, 2 S1, 3 S2, 4 S3, 5 S4, 6 artefact, 7 indeterminate, 8 unscored.
-_UCDDB_STAGES = np.array([0, 4, 1, 2, 3, 3, -1, -1, -1], np.int8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,28 +138,7 @@ def recorded_signal_night(recording: Recording, wanted: dict[str, str]) -> Signa
 
 def ucddb_signal_night(path: Path) -> SignalNight:
     """One night of UCDDB's raw EEG C3-A2; epochs that the file does not hold are a gap. Raises UserError."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            raw, index, coded = file["eeg_i16"], file["epoch_index"].astype(np.int64), file["stage"]
-            scale, rate_hz = float(file["scale"]), float(file["fs"])
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{path} is no night of UCDDB's raw EEG: {error}") from error
-    spec = signal_spec("eeg", "eeg")
-    info = StreamInfo("eeg", rate_hz, (ChannelInfo("C3-A2", "uV"),))
-    derivation = Derivation(spec, "eeg", (Term(0, 1.0),), "C3-A2", "recorded as such")
-    conditioner = StreamConditioner(info, [derivation], [0], 0.0)
-    signal, valid = _empty(len(coded) * EPOCH_S, 1)
-    within = np.arange(raw.shape[1]) / rate_hz
-    for row, epoch in zip(raw, index, strict=True):
-        microvolts = row[:, None].astype(np.float32) * np.float32(scale * UCDDB_UV_PER_UNIT)
-        _keep(conditioner, Chunk("eeg", microvolts, epoch * EPOCH_S + within), signal, valid)
-    _keep(conditioner, None, signal, valid)
-    there = np.zeros(len(coded), bool)
-    there[index] = True
-    stage = np.where(there, _UCDDB_STAGES[np.clip(coded, 0, 8)], np.int8(UNKNOWN))
-    return SignalNight(
-        path.stem, f"ucddb:{path.stem[5:]}", "UCDDB", ODC_BY, ("eeg",), ("eeg",), signal, valid, stage.astype(np.int8)
-    )
+    return recorded_signal_night(ucddb.read(path), {"eeg": "C3-A2"})
 
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True):

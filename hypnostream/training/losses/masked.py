@@ -11,7 +11,7 @@ def target_of(tokens: Tensor) -> Tensor:
 
     Without a gradient the target cannot come to meet the guess, and normalised it cannot shrink to nothing.
     """
-    return F.layer_norm(tokens.detach(), tokens.shape[-1:])
+    return F.layer_norm(tokens.detach(), tokens.shape[-1:], eps=1e-8)
 
 
 def masked_mse(predicted: Tensor, target: Tensor, hidden: Tensor, share: Share) -> Tensor:

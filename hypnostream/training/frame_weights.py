@@ -1,0 +1,53 @@
+"""A trained frame encoder as a file: what is kept of step 1, and what step 2 begins with."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+
+from hypnostream.bounded_file import read_bounded
+from hypnostream.bridges.atomic import write_atomically
+from hypnostream.errors import UserError
+from hypnostream.models.frame_network import FrameEncoder, FrameSettings
+
+FORMAT = "hypnostream-frame-encoder-1"
+_MOST_BYTES = 1 << 30
+
+
+def save_frame_encoder(path: Path, encoder: FrameEncoder, kind: str) -> None:
+    """Weights as safetensors, with the kind of signal and the sizes in the header."""
+    from safetensors.torch import save
+
+    head = {
+        "format": FORMAT,
+        "kind": kind,
+        "settings": msgspec.json.encode(asdict(encoder.settings)).decode(),
+    }
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in encoder.state_dict().items()}
+    write_atomically(path, save(tensors, head))
+
+
+def load_frame_encoder(path: Path, kind: str | None = None) -> FrameEncoder:
+    """The encoder with exactly these weights, in evaluation mode.
+
+    Raises UserError when the file is none of ours, or was trained for another `kind` than asked for.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load
+
+    try:
+        content = read_bounded(path, _MOST_BYTES)
+        with safe_open(path, framework="pt") as file:
+            head = file.metadata() or {}
+        if head.get("format") != FORMAT:
+            raise UserError(
+                f"{path}: format is {head.get('format')!r}, {FORMAT!r} is needed: `train neuronet` makes it"
+            )
+        settings = msgspec.json.decode(head["settings"], type=FrameSettings)
+        encoder = FrameEncoder(settings)
+        encoder.load_state_dict(load(content))
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, msgspec.MsgspecError) as error:
+        raise UserError(f"{path} holds no frame encoder: {str(error).splitlines()[0]}") from error
+    if kind is not None and head["kind"] != kind:
+        raise UserError(f"{path} was trained on {head['kind']!r}, and {kind!r} is asked for; name the right file")
+    return encoder.eval()
