@@ -25,7 +25,7 @@ class StageBias:
     nights_min: list[float]
 
 
-def stage_bias(counts: NDArray[np.floating], resampling: Resampling) -> list[StageBias]:
+def stage_bias(counts: NDArray[np.number], resampling: Resampling) -> list[StageBias]:
     """From each night's confusion (nights, 5, 5), so over the epochs that have a reference and an answer."""
     minutes = counts * EPOCH_S / 60
     reference = minutes.sum(2)  # (nights, 5)

@@ -69,7 +69,7 @@ def elapsed(nights: Sequence[NightPrediction], resampling: Resampling) -> Elapse
     )
 
 
-def _confusion(night: NightPrediction, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+def _confusion(night: NightPrediction, mask: NDArray[np.bool_]) -> NDArray[np.number]:
     return left_out(confusion(night.reference[mask], answers(night.probabilities[mask])).astype(np.float64))
 
 

@@ -138,14 +138,14 @@ def _provisional(found: Provisional) -> str:
             str(second),
             *(
                 interval(each[second - 1])
-                for each in (found.accuracy, found.kappa, found.flip_rate, found.stable_by, found.ece)
+                for each in (found.answered, found.accuracy, found.kappa, found.flip_rate, found.stable_by, found.ece)
             ),
         ]
         for second in SECONDS
     ]
-    head = ["second", "accuracy", "κ", "not as at the end", "stable by then", "ECE"]
+    head = ["second", "answered", "accuracy", "κ", "not as at the end", "stable by then", "ECE"]
     note = (
-        f"{found.epochs} epochs of {found.nights} nights. An answer is stable after "
+        f"{found.epochs} epochs of {many(found.nights, 'night')}. An answer is stable after "
         f"{interval(found.seconds_to_stable, 1)} s on average (median {_plain(found.median_seconds_to_stable, 0)} s) "
         f"and changes {interval(found.changes, 2)} times an epoch."
     )
@@ -176,13 +176,14 @@ def _comparison(found: Comparison, model: str, against: str) -> str:
     ]
     head = ["", _words(model), _words(against), "difference"]
     apart = [
-        f"{len(nights)} nights that only {_words(of)} has are left out."
+        f"{many(len(nights), 'night')} only in {_words(of)}: left out."
         for nights, of in ((found.only_here, model), (found.only_there, against))
         if nights
     ]
     note = (
-        f"{found.epochs} epochs of {found.nights} nights of {found.subjects} subjects, the same in both; "
-        f"{found.better} subjects are staged more accurately than by {_words(against)}, {found.worse} less. "
+        f"{found.epochs} epochs of {many(found.nights, 'night')} of {many(found.subjects, 'subject')}, "
+        f"the same in both; "
+        f"staged more accurately than by {_words(against)}: {many(found.better, 'subject')}, less: {found.worse}. "
     )
     return f"## Against {_words(against)}\n\n{_table(head, rows)}\n{note}{' '.join(apart)}\n"
 
@@ -197,6 +198,11 @@ def interval(estimate: Estimate, digits: int = 3, signed: bool = False) -> str:
         for each in (estimate.value, estimate.low, estimate.high)
     )
     return f"{value}" if low is None or high is None else f"{value} [{low}, {high}]"
+
+
+def many(count: int, what: str) -> str:
+    """`1 night`, `2 nights`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _plain(value: float | None, digits: int = 3) -> str:

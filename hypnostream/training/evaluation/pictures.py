@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.stream.stages import STAGES
-from hypnostream.training.evaluation.markdown import causality
+from hypnostream.training.evaluation.markdown import causality, many
 from hypnostream.training.evaluation.provisional import Provisional
 from hypnostream.training.evaluation.report import Report, StagingReport
 from hypnostream.training.evaluation.subjects import Estimate
@@ -35,6 +35,8 @@ def pictures(report: Report) -> dict[str, bytes]:
     drawn: dict[str, bytes] = {}
     if (staging := report.staging) is not None and staging.epochs:
         for name, (question, draw) in OF_STAGING.items():
+            if name == "subjects.png" and len(staging.subjects) < 2:
+                continue
             drawn[name] = _picture(report, question, draw, staging)
     if (found := report.provisional) is not None and found.epochs:
         drawn["by_second.png"] = _picture(report, "What is said after each second of the epoch", draw_by_second, found)
@@ -74,7 +76,7 @@ def _picture(report: Report, question: str, draw: Callable[["Axes", Part], None]
 
 def _subtitle(report: Report) -> str:
     sets = ", ".join(f"{each.name}{' (simulated)' if each.simulated else ''}" for each in report.sets)
-    counted = f"{_many(report.subjects, 'subject')}, {_many(report.nights, 'night')}"
+    counted = f"{many(report.subjects, 'subject')}, {many(report.nights, 'night')}"
     return f"{_short(sets, 46)} · {counted} · {_short(report.model, 30)} · {causality(report)}"
 
 
@@ -121,7 +123,7 @@ def draw_since_start(axes: "Axes", staging: StagingReport) -> None:
     _grid(axes)
     lowest = [value for part in parts for value in (part.accuracy.value, part.accuracy.low) if value is not None]
     bottom = max(0.0, min([*lowest, 0.7]) - 0.08)
-    axes.set(xlim=(0, len(parts) / 2), ylim=(bottom, 1.0), xlabel="hours since the start", ylabel="accuracy")
+    axes.set(xlim=(0, len(parts) / 2), ylim=(bottom, 1.01), xlabel="hours since the start", ylabel="accuracy")
     for place, (hour, part) in enumerate(zip(hours, parts, strict=True)):
         if place % -(-len(parts) // 16) == 0:
             axes.text(hour, bottom, f"{part.nights}", ha="center", va="bottom", size=7.5, color=PALE)
@@ -132,10 +134,11 @@ def draw_since_start(axes: "Axes", staging: StagingReport) -> None:
 def draw_by_second(axes: "Axes", found: Provisional) -> None:
     """Accuracy and the share that will still change, second by second."""
     seconds = np.arange(1, len(found.accuracy) + 1)
-    _band(axes, seconds, found.accuracy, BLUE, "accuracy")
-    _band(axes, seconds, found.flip_rate, VERMILION, "not what is said at the end")
-    _band(axes, seconds, found.stable_by, GREEN, "stable from then on")
-    axes.set(xlim=(1, len(seconds)), ylim=(0, 1), xlabel="seconds of the epoch that have passed")
+    _band(axes, seconds, found.answered, PALE, "anything is said", style=":")
+    _band(axes, seconds, found.stable_by, GREEN, "stable from then on", style="--")
+    _band(axes, seconds, found.accuracy, BLUE, "right")
+    _band(axes, seconds, found.flip_rate, VERMILION, "not what is said at the end", style="-.")
+    axes.set(xlim=(1, len(seconds)), ylim=(0, 1.02), xlabel="seconds of the epoch that have passed")
     axes.set_ylabel("share of epochs")
     axes.set_xticks([1, 5, 10, 15, 20, 25, 30])
     _grid(axes)
@@ -160,14 +163,14 @@ def draw_subjects(axes: "Axes", staging: StagingReport) -> None:
     named = len(people) <= MOST_NAMED_SUBJECTS
     axes.set_xticks(
         range(len(people)) if named else [],
-        [_short(name, 12) for _, name in people] if named else [],
+        [_person(name) for _, name in people] if named else [],
         rotation=90 if len(people) > 8 else 0,
         size=7.5 if len(people) > 8 else 10,
     )
     axes.set_xlabel("" if named else f"{len(people)} subjects, from the worst to the best")
     if not named:
         for place, (value, name) in enumerate(people[:3]):
-            axes.annotate(_short(name, 12), (place, value), (8, -3), textcoords="offset points", size=8, color=PALE)
+            axes.annotate(_person(name), (place, value), (8, -3), textcoords="offset points", size=8, color=PALE)
     _grid(axes)
     axes.legend(frameon=False, loc="lower right")
 
@@ -204,7 +207,13 @@ def draw_bias(axes: "Axes", staging: StagingReport) -> None:
 
 
 def _band(
-    axes: "Axes", x: NDArray[Any], estimates: Sequence[Estimate], colour: str, label: str, marker: str | None = None
+    axes: "Axes",
+    x: NDArray[Any],
+    estimates: Sequence[Estimate],
+    colour: str,
+    label: str,
+    marker: str | None = None,
+    style: str = "-",
 ) -> None:
     """A line with its interval as a band, open where it is undefined."""
     value, low, high = (
@@ -212,7 +221,7 @@ def _band(
         for name in ("value", "low", "high")
     )
     axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(x, value, color=colour, linewidth=1.8, marker=marker, markersize=4.5, label=label)
+    axes.plot(x, value, color=colour, linewidth=1.8, linestyle=style, marker=marker, markersize=4.5, label=label)
 
 
 def _grid(axes: "Axes", axis: Any = "both") -> None:
@@ -233,8 +242,9 @@ def _estimate(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _person(name: str) -> str:
+    """A subject without the set that the picture's title names."""
+    return _short(name.rpartition(":")[2], 12)
 
 
 def _short(text: str, length: int) -> str:

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from hypnostream.bridges.replay import montage_of
-from hypnostream.bridges.run import run
-from hypnostream.config import BedConfig
+from hypnostream.bridges.run import drive, finish
 from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle, load_bundle
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
-from hypnostream.stream.clock import VirtualClock
-from hypnostream.stream.source import Notice, Source
+from hypnostream.stream.montage import resolve
+from hypnostream.stream.source import Notice
 from hypnostream.stream.stages import EPOCH_S, STAGES
-from hypnostream.training.evaluation.recording_source import RecordingSource
+from hypnostream.training.evaluation.recording_steps import steps_of, streams_of
 from hypnostream.training.evaluation.store import PredictionSet
 from hypnostream.training.many import Failed, run_each
 from hypnostream.training.predictions import NightPrediction
@@ -38,7 +36,7 @@ class SaidSeconds:
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
         """Keep it, if there was anything to say."""
-        if result.stage is not None and result.epoch < len(self.probabilities):
+        if result.stage is not None and 0 <= result.epoch < len(self.probabilities):
             self.probabilities[result.epoch, result.seconds - 1] = result.probabilities
 
     def notice(self, notice: Notice) -> None:
@@ -49,11 +47,23 @@ class SaidSeconds:
 
 
 def from_bundle(recording: Recording, bundle: Bundle, backend: Backend | None = None) -> NightPrediction:
-    """One night. Raises UserError when none of its channels serves the bundle, or it holds no signal."""
+    """One night. Seconds that the engine closes together, as after a gap begins, are said of by the last one only.
+
+    Raises UserError when none of its channels serves the bundle, or it holds no signal."""
     if not recording.channels:
         raise UserError(f"{recording.name} holds no signal; a bundle needs raw signals")
+    streams = streams_of(recording)
+    montage = resolve(streams, bundle.channels, {})
+    if not montage.derivations:
+        labels = ", ".join(repr(channel.label) for channel in recording.channels[:12])
+        wanted = ", ".join(spec.name for spec in bundle.channels)
+        raise UserError(f"{recording.name}: no channel serves this model ({wanted}); it has {labels}")
+    session = Session(bundle, backend or OnnxBackend(bundle))
+    bed = Bed(streams, montage, session, provisional=True)
     said = SaidSeconds(recording.epochs)
-    listen(RecordingSource(recording), bundle, backend or OnnxBackend(bundle), said)
+    outcome = drive(steps_of(recording), bed, [said], timed=False)
+    end_s = float(recording.epochs * EPOCH_S)
+    finish(bed, [said], outcome, end_s, end_s, timed=False)
     stages = np.full(recording.epochs, UNKNOWN, np.int8)
     if recording.stages is not None:
         known = recording.stages[: recording.epochs]
@@ -66,14 +76,6 @@ def from_bundle(recording: Recording, bundle: Bundle, backend: Backend | None = 
         probabilities=said.probabilities[:, -1].copy(),
         provisional=said.probabilities,
     )
-
-
-def listen(source: Source, bundle: Bundle, backend: Backend, said: SaidSeconds) -> None:
-    """Run a whole source through a bed, with a provisional stage after each second."""
-    config = BedConfig()
-    session = Session(bundle, backend, t0_s=source.start_s)
-    bed = Bed(source.streams, montage_of(source, bundle, config), session, config.grid.lateness_s, provisional=True)
-    run(source, bed, VirtualClock(), [said])
 
 
 def from_stored(

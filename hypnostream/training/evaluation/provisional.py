@@ -15,6 +15,7 @@ from hypnostream.training.evaluation.staging import (
     calibration_sums,
     confusion,
     figures,
+    left_out,
 )
 from hypnostream.training.evaluation.subjects import Estimate, Resampling, defined
 from hypnostream.training.predictions import NightPrediction
@@ -24,7 +25,8 @@ from hypnostream.training.predictions import NightPrediction
 class Provisional:
     """Each of the first lists has an entry a second, 1 to 30.
 
-    `accuracy` and `kappa` count an epoch in which nothing was said yet as wrong. `flip_rate` is the share of answers
+    `answered` is the share of epochs of which anything is said yet: a window with too little signal has no answer.
+    `accuracy` and `kappa` count an epoch without one as wrong. `flip_rate` is the share of answers
     that are not what is said at the end, `ece` their calibration. An epoch is stable from the first second after
     which its answer never changes: `stable_by` is the share of epochs that are by each second,
     `seconds_to_stable` the mean and `median_seconds_to_stable` the median. `changes` is how often an answer changes
@@ -34,6 +36,7 @@ class Provisional:
     nights: int
     subjects: int
     epochs: int
+    answered: list[Estimate]
     accuracy: list[Estimate]
     kappa: list[Estimate]
     flip_rate: list[Estimate]
@@ -78,6 +81,7 @@ def provisional(nights: Sequence[NightPrediction]) -> Provisional | None:
         nights=len(said),
         subjects=len(resampling.subjects),
         epochs=int(total.sum()),
+        answered=resampling.estimate(whole, _answered),
         accuracy=resampling.estimate(whole, lambda sums: figures(sums)[..., 0]),
         kappa=resampling.estimate(whole, lambda sums: figures(sums)[..., 1]),
         flip_rate=resampling.estimate(np.stack(flips), lambda sums: _share(sums[..., 0], sums[..., 1])),
@@ -101,6 +105,10 @@ def _kept(night: NightPrediction, each: NDArray[np.float32]) -> tuple[NDArray[np
     """Reference (n,) and answers (n, 30, 5) of the epochs that have both a reference and an answer at the end."""
     kept = (night.reference >= 0) & ~np.isnan(each[:, -1]).any(-1)
     return night.reference[kept], each[kept]
+
+
+def _answered(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return _share(left_out(counts).sum((-2, -1)), counts.sum((-2, -1)))
 
 
 def _confidence(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -202,7 +202,7 @@ def _confusions(nights: Sequence[NightPrediction]) -> NDArray[np.float64]:
 
 def _estimates(
     resampling: Resampling,
-    per_night: NDArray[np.floating],
+    per_night: NDArray[np.number],
     figure: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     names: Sequence[str],
 ) -> dict[str, Estimate]:

@@ -35,12 +35,12 @@ def confusion(reference: NDArray[np.integer], answer: NDArray[np.integer]) -> ND
     return counts
 
 
-def left_out(counts: NDArray[np.floating]) -> NDArray[np.floating]:
+def left_out(counts: NDArray[np.number]) -> NDArray[np.number]:
     """Confusion (..., 5, 6) without the epochs in which nothing was said: (..., 5, 5)."""
     return counts[..., :COUNT]
 
 
-def figures(counts: NDArray[np.floating]) -> NDArray[np.float64]:
+def figures(counts: NDArray[np.number]) -> NDArray[np.float64]:
     """FIGURES, in order, of confusion counts: (..., 5, 5 or 6) to (..., 18), NaN where 0/0.
 
     With six columns, an epoch in which nothing was said is a wrong one. The figures are those of
@@ -84,5 +84,5 @@ def calibration_error(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return _ratio(np.abs(sums[..., 1] - sums[..., 2]).sum(-1), sums[..., 0].sum(-1))
 
 
-def _ratio(part: NDArray[np.floating], whole: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
+def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> NDArray[np.float64]:
     return np.where(whole != 0, part / np.where(whole != 0, whole, 1), np.nan)

@@ -47,18 +47,18 @@ class Resampling:
         rng = np.random.default_rng(seed)
         self._weights = rng.multinomial(count, np.full(count, 1 / count), draws).astype(np.float64)  # (draws, S)
 
-    def by_subject(self, per_night: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
+    def by_subject(self, per_night: NDArray[np.number]) -> NDArray[np.float64]:
         """Sums over each subject's nights: (nights, ...) to (subjects, ...)."""
         sums = np.zeros((len(self.subjects), *per_night.shape[1:]))
         np.add.at(sums, self.subject_of, per_night)
         return sums
 
-    def draws(self, per_night: NDArray[np.floating | np.integer]) -> NDArray[np.float64]:
+    def draws(self, per_night: NDArray[np.number]) -> NDArray[np.float64]:
         """Sums over each draw of subjects: (nights, ...) to (draws, ...)."""
         sums = self.by_subject(per_night)
         return (self._weights @ sums.reshape(len(sums), -1)).reshape(-1, *sums.shape[1:])
 
-    def estimate(self, per_night: NDArray[np.floating | np.integer], figure: Figure) -> list[Estimate]:
+    def estimate(self, per_night: NDArray[np.number], figure: Figure) -> list[Estimate]:
         """`figure` of the sums over all nights, flattened, each with its percentile interval over the draws.
 
         A figure that is undefined (NaN) in some draws has its interval over the others. Where fewer than two
