@@ -18,12 +18,13 @@ from hypnostream.models.transformer import Transformer, sinusoidal_positions
 
 @dataclass(frozen=True, slots=True)
 class ChannelEncoderSettings:
-    """`width` and `heads` are those of the transformer over a window's frames; with `depth` 0 there is none."""
+    """`width` and `heads` are those of the transformer over a window's `frames`; with `depth` 0 there is none."""
 
     frame: FrameSettings = field(default_factory=FrameSettings)
     depth: int = 0
     width: int = 96
     heads: int = 8
+    frames: int = 27
 
 
 REFERENCE_ENCODER = ChannelEncoderSettings(REFERENCE_FRAME, 4, 768, 8)
@@ -40,14 +41,14 @@ class ChannelEncoder(nn.Module):
         self.settings, self.width = s, s.width if s.depth else s.frame.width
         self.frames = FrameEncoder(s.frame)
         self.embed = nn.Linear(s.frame.width, s.width) if s.depth else None
+        self.positions = nn.Parameter(sinusoidal_positions(s.frames, s.width)) if s.depth else None
         self.transformer = Transformer(s.width, s.depth, s.heads) if s.depth else None
 
     def forward(self, frames: Tensor) -> Tensor:
         """`frames` (B, T, 400) -> (B, T, I)."""
         tokens: Tensor = self.frames(frames)
         if self.embed is not None and self.transformer is not None:
-            places = sinusoidal_positions(frames.shape[1], self.width).to(tokens)
-            tokens = self.transformer(self.embed(tokens) + places)
+            tokens = self.transformer(self.embed(tokens) + self.positions)
         return tokens
 
 

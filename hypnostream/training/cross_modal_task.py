@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypnostream.models.channel_encoder import ChannelEncoders
+from hypnostream.models.spectral_inputs import SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.training.loop import Share, chance
 from hypnostream.training.losses.cross_modal import fusion_contrast, hide, prediction_loss
@@ -31,15 +33,20 @@ class CrossModalSettings:
 
 
 class Pretrained(nn.Module):
-    """What makes channel tokens (`source`; nothing, where they come made) and the model that reads them."""
+    """The model, with what makes its channel tokens: learned `encoders` of frames, or the fixed `spectral` inputs."""
 
-    def __init__(self, source: nn.Module, model: SynthSleepNet) -> None:
+    def __init__(self, model: SynthSleepNet, encoders: ChannelEncoders | None, spectral: SpectralInputs | None) -> None:
         super().__init__()
-        self.source, self.model = source, model
+        self.model, self.encoders, self.spectral = model, encoders, spectral
+
+    def tokens(self, inputs: Tensor) -> Tensor:
+        """`inputs` of `Windows` (B, T, C, 400 or I) -> (B, T, C, I)."""
+        tokens: Tensor = inputs if self.encoders is None else self.encoders(inputs)
+        return tokens
 
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """`inputs` (B, T, C, ...), `mask` (B, T, C) -> fused tokens (B, T, D), each of its own moment alone."""
-        return self.model.encode(self.source(inputs), mask)
+        """`inputs` (B, T, C, 400 or I), `mask` (B, T, C) -> fused tokens (B, T, D), each of its own moment."""
+        return self.model.encode(self.tokens(inputs), mask)
 
 
 class CrossModalTask:
@@ -50,7 +57,7 @@ class CrossModalTask:
 
     @property
     def module(self) -> nn.Module:
-        """The source and the model."""
+        """The model and what makes its tokens."""
         return self.pretrained
 
     def rounds(self, pass_index: int) -> int:
@@ -66,8 +73,9 @@ class CrossModalTask:
         places = self.windows.places(rows, generator)
         hidden = hide(self.windows.mask(places), s.mask, s.drop, generator)
         own = list(share.rows(len(places)))
-        kept, masked, dropped = (part[own] for part in hidden)
-        tokens = self.pretrained.source(self.windows.inputs([places[row] for row in own]))
+        device = model.modality.device
+        kept, masked, dropped = (part[own].to(device) for part in hidden)
+        tokens = self.pretrained.tokens(self.windows.inputs([places[row] for row in own]).to(device))
         target = F.layer_norm(tokens, tokens.shape[-1:]) if s.normalised_targets else tokens
         window = model(tokens, kept)
         losses = {

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypnostream.models.spectral_inputs import SpectralInputs
-from hypnostream.training.signal_night import SignalNight
+from hypnostream.stream.stages import EPOCH_S
+from hypnostream.training.scaled_frames import ScaledFrames
+from hypnostream.training.signal_night import FRAME_S, SignalNight
 from hypnostream.training.token_night import TokenNight
-
-EPOCH_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Windows(Protocol):
 
 def spectral_tokens(inputs: SpectralInputs, night: TokenNight) -> tuple[Tensor, Tensor]:
     """A whole night's tokens (N, C, 71), each relative to what came before it, and its mask (N, C) bool."""
-    mask = torch.from_numpy(night.mask)
+    shape, level, mask = (torch.tensor(each).unsqueeze(0) for each in (night.shape, night.level, night.mask))
     with torch.no_grad():
-        tokens, _ = inputs(torch.from_numpy(night.shape)[None], torch.from_numpy(night.level)[None], mask[None])
-    return tokens[0], mask > 0
+        tokens, _ = inputs(shape, level, mask)
+    return tokens[0], mask[0] > 0
 
 
 class SpectralWindows:
@@ -82,13 +82,20 @@ class SpectralWindows:
 class FrameWindows:
     """Epochs as a frame each second: the 30 that end in the epoch, or with `within` the paper's 27 inside of it.
 
-    `nights` hold signals as the encoder reads them, scaled.
+    An epoch of which no channel has a frame is none. Frames are scaled causally over the whole night, and cut when
+    they are asked for.
     """
 
     def __init__(self, nights: Sequence[SignalNight], within: bool = False) -> None:
-        self.nights = nights
-        self.seconds = np.arange(3 if within else 0, EPOCH_S)
-        self._of = [Place(i, epoch) for i, night in enumerate(nights) for epoch in range(len(night.stage))]
+        self.seconds = np.arange(FRAME_S - 1 if within else 0, EPOCH_S)
+        self._channels = [[ScaledFrames.of(night, place) for place in range(len(night.kinds))] for night in nights]
+        self._valid = [np.stack([each.valid for each in channels], -1) for channels in self._channels]  # (S, C) each
+        self._of = [
+            Place(index, epoch)
+            for index, valid in enumerate(self._valid)
+            for epoch in range(len(valid) // EPOCH_S)
+            if valid[epoch * EPOCH_S + self.seconds].any()
+        ]
 
     def __len__(self) -> int:
         """See `Windows`."""
@@ -100,11 +107,12 @@ class FrameWindows:
 
     def mask(self, places: Sequence[Place]) -> Tensor:
         """See `Windows`."""
-        return torch.stack([torch.from_numpy(self._frames(place)[1]) for place in places])
+        return torch.from_numpy(np.stack([self._valid[p.night][p.start * EPOCH_S + self.seconds] for p in places]))
 
     def inputs(self, places: Sequence[Place]) -> Tensor:
         """Frames (B, T, C, 400)."""
-        return torch.stack([torch.from_numpy(self._frames(place)[0]) for place in places])
+        return torch.from_numpy(np.stack([self._frames(place) for place in places]))
 
-    def _frames(self, place: Place) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        return self.nights[place.night].frames(place.start * EPOCH_S + self.seconds)
+    def _frames(self, place: Place) -> NDArray[np.float32]:
+        seconds = place.start * EPOCH_S + self.seconds
+        return np.stack([channel.frames(seconds) for channel in self._channels[place.night]], axis=1)

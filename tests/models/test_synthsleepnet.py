@@ -25,7 +25,7 @@ from hypnostream.models.synthsleepnet import REFERENCE_MODEL, SynthSleepNet, Syn
 
 SMALL = SynthSleepNetSettings(16, 4, 1, 1, 8, 1, 2, (16, 8))
 JOINT = SynthSleepNetSettings(16, 4, 0, 1, 8, 1, 2, (16, 8), joint=True)
-FRAME = FrameSettings(stem=4, planes=(4, 4, 4, 8), squeeze=2, hidden=12, width=12)
+FRAME = FrameSettings(4, (4, 4, 8), (2, 2, 2), squeeze=2, hidden=12, width=12)
 C, T, WIDTH = 3, 7, 6
 
 
@@ -218,7 +218,9 @@ def test_channels_of_one_pretrained_encoder_adapt_each_by_itself() -> None:
 
 
 def test_encoders_of_different_widths_are_refused() -> None:
-    other = ChannelEncoder(ChannelEncoderSettings(FrameSettings(4, (4, 4, 4, 8), squeeze=2, hidden=12, width=10)))
+    other = ChannelEncoder(
+        ChannelEncoderSettings(FrameSettings(4, (4, 4, 8), (2, 2, 2), squeeze=2, hidden=12, width=10))
+    )
     with pytest.raises(ValueError, match="12 and 10"):
         ChannelEncoders([_encoders()[0], other], (True, True))
 
