@@ -1,6 +1,6 @@
 """`signals.parquet`: one row an epoch, two columns a channel: its samples at its own rate, and which seconds are valid.
 
-Rows are written as they come and read as they are asked for, twenty epochs at most in memory.
+Rows are written as they come and read as they are asked for, half an hour or 8 MiB of samples at most in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,8 @@ from hypnostream.stream.labels import words
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.recordings.recording import Block, Channel, epoch_samples
 
-ROW_GROUP_EPOCHS = 20  # ten minutes: what one read of one channel costs
+ROW_GROUP_EPOCHS = 60  # what one read of one channel costs, at most
+_ROW_GROUP_BYTES = 2**23
 SIGNALS = "signals.parquet"
 
 
@@ -34,6 +35,8 @@ def write_signals(path: Path, channels: Sequence[Channel], blocks: Iterable[Bloc
     """Write all blocks, and say how many they were. Raises ValueError when one does not have the channels' shapes."""
     schema = _schema(channels)
     written = 0
+    epoch_bytes = 4 * sum(epoch_samples(channel.rate_hz) for channel in channels)
+    together = min(max(_ROW_GROUP_BYTES // max(epoch_bytes, 1), 1), ROW_GROUP_EPOCHS)
     # A night's samples are few distinct numbers (the recorder's steps), so a dictionary of them packs best.
     with pq.ParquetWriter(
         path, schema, compression="zstd", use_dictionary=True, dictionary_pagesize_limit=2**20, write_page_checksum=True
@@ -41,7 +44,7 @@ def write_signals(path: Path, channels: Sequence[Channel], blocks: Iterable[Bloc
         held: list[Block] = []
         for block in blocks:
             held.append(_checked(block, channels, written + len(held)))
-            if len(held) == ROW_GROUP_EPOCHS:
+            if len(held) == together:
                 writer.write_table(_table(held, schema))
                 written += len(held)
                 held = []
