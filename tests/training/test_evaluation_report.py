@@ -32,7 +32,7 @@ def a_night(
     rng = np.random.default_rng(index)
     reference = np.repeat(rng.integers(-1, 5, epochs // 10), 10).astype(np.int8)
     each = rng.dirichlet(np.ones(5), (epochs, 30)).astype(np.float32)
-    each[np.arange(epochs), :, np.maximum(reference, 0)] += 1.0
+    each[np.arange(epochs), :, np.maximum(reference, 0)] += 0.35
     each /= each.sum(-1, keepdims=True)
     each[2] = np.nan
     count = epochs * 30 // every_s + 1  # the last answer begins behind the last staged epoch

@@ -182,7 +182,7 @@ def _comparison(found: Comparison, model: str, against: str) -> str:
     ]
     note = (
         f"{found.epochs} epochs of {many(found.nights, 'night')} of {many(found.subjects, 'subject')}, "
-        f"the same in both; "
+        "the same in both, one without an answer being wrong; "
         f"staged more accurately than by {_words(against)}: {many(found.better, 'subject')}, less: {found.worse}. "
     )
     return f"## Against {_words(against)}\n\n{_table(head, rows)}\n{note}{' '.join(apart)}\n"

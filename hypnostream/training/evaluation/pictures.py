@@ -75,7 +75,7 @@ def _picture(report: Report, question: str, draw: Callable[["Axes", Part], None]
 
 
 def _subtitle(report: Report) -> str:
-    sets = ", ".join(f"{each.name}{' (simulated)' if each.simulated else ''}" for each in report.sets)
+    sets = ", ".join(each.name for each in report.sets)
     counted = f"{many(report.subjects, 'subject')}, {many(report.nights, 'night')}"
     return f"{_short(sets, 46)} · {counted} · {_short(report.model, 30)} · {causality(report)}"
 
@@ -128,7 +128,7 @@ def draw_since_start(axes: "Axes", staging: StagingReport) -> None:
         if place % -(-len(parts) // 16) == 0:
             axes.text(hour, bottom, f"{part.nights}", ha="center", va="bottom", size=7.5, color=PALE)
     axes.text(0.0, 1.015, "along the bottom: nights that are still on", transform=axes.transAxes, size=8, color=PALE)
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.05))
+    _legend_above(axes, 2)
 
 
 def draw_by_second(axes: "Axes", found: Provisional) -> None:
@@ -142,7 +142,7 @@ def draw_by_second(axes: "Axes", found: Provisional) -> None:
     axes.set_ylabel("share of epochs")
     axes.set_xticks([1, 5, 10, 15, 20, 25, 30])
     _grid(axes)
-    axes.legend(frameon=False, loc="center right")
+    _legend_above(axes, 4)
 
 
 def draw_subjects(axes: "Axes", staging: StagingReport) -> None:
@@ -159,7 +159,7 @@ def draw_subjects(axes: "Axes", staging: StagingReport) -> None:
     kappa = [value for value, _ in people]
     axes.plot(range(len(people)), kappa, linestyle="", marker="o", markersize=6, color=BLUE, markeredgecolor="white")
     low = min([*kappa, 0.0])
-    axes.set(ylim=(low - 0.02, 1.0), xlim=(-1, max(len(people), 1)), ylabel="κ")
+    axes.set(ylim=(low - 0.02, 1.02), xlim=(-1, max(len(people), 1)), ylabel="κ")
     named = len(people) <= MOST_NAMED_SUBJECTS
     axes.set_xticks(
         range(len(people)) if named else [],
@@ -203,7 +203,7 @@ def draw_bias(axes: "Axes", staging: StagingReport) -> None:
     axes.set_xticks(range(len(STAGES)), STAGES)
     axes.set(xlim=(-0.5, len(STAGES) - 0.4), ylabel="minutes")
     _grid(axes, "y")
-    axes.legend(frameon=False, loc="upper right", ncols=3, bbox_to_anchor=(1.0, 1.09), fontsize=9)
+    _legend_above(axes, 3)
 
 
 def _band(
@@ -222,6 +222,11 @@ def _band(
     )
     axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
     axes.plot(x, value, color=colour, linewidth=1.8, linestyle=style, marker=marker, markersize=4.5, label=label)
+
+
+def _legend_above(axes: "Axes", columns: int) -> None:
+    """Where no line can run through it."""
+    axes.legend(frameon=False, loc="upper right", ncols=columns, bbox_to_anchor=(1.0, 1.09), fontsize=9)
 
 
 def _grid(axes: "Axes", axis: Any = "both") -> None:
