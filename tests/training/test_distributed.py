@@ -72,6 +72,7 @@ def told(folder: Path, rank: int) -> Any:
     return json.loads((folder / f"told{rank}.json").read_text())
 
 
+WATCHED = ("token_variance", "token_rank")  # no losses: how each process's own tokens are spread
 TASKS = ("regression", "few", "contrast5", "contrast8", "neuronet", "cross_modal")
 
 
@@ -82,7 +83,8 @@ def test_losses_of_each_pass_are_those_of_one_process(one: Path, two: Path, task
         found = told(two, rank)["curves"][task]
         assert [each.keys() for each in found] == [each.keys() for each in expected]
         for mine, whole in zip(found, expected, strict=True):
-            assert mine == pytest.approx(whole, abs=1e-5)
+            losses = {name: value for name, value in whole.items() if name not in WATCHED}
+            assert {name: mine[name] for name in losses} == pytest.approx(losses, abs=1e-5)
 
 
 @pytest.mark.parametrize("task", TASKS)
