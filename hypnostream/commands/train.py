@@ -109,3 +109,29 @@ def train_neuronet(
     from hypnostream.training.neuronet_run import neuronet_command
 
     neuronet_command(kind, data, out, recipe)
+
+
+@train.command("synthsleepnet")
+def train_synthsleepnet(
+    nights: Annotated[Path, typer.Argument(help="Token nights (*.parquet) or signal nights (folders).")],
+    out: Annotated[Path, typer.Option(help="Where the run and its weights go.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "synthsleepnet-product",
+    encoders: Annotated[Path | None, typer.Option(help="A folder KIND/ of `train neuronet` runs.")] = None,
+) -> None:
+    """Step 2: several channels in one, without labels, and a probe of what it learned."""
+    from hypnostream.training.synthsleepnet_run import synthsleepnet_command
+
+    synthsleepnet_command(nights, out, recipe, encoders)
+
+
+@train.command("probe")
+def train_probe(
+    run: Annotated[Path, typer.Argument(help="A finished run of `train synthsleepnet`.")],
+    nights: Annotated[Path, typer.Argument(help="The nights it was run on.")],
+    task: Annotated[str, typer.Option(help="stage, apnea or hypopnea.")] = "stage",
+    out: Annotated[Path | None, typer.Option(help="A JSON of the figures (default: in the run).")] = None,
+) -> None:
+    """Step 3: fit small probes on the frozen model, and say what they reach on the people held out."""
+    from hypnostream.training.synthsleepnet_run import probe_command
+
+    probe_command(run, nights, task, out)
