@@ -11,28 +11,30 @@ from numpy.typing import NDArray
 from hypnostream.engine.backend import Arrays
 from hypnostream.engine.bundle import Bundle
 from hypnostream.errors import UserError
-from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble, flatten_state, unflatten_state
+from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble
+from hypnostream.models.state import named, rebuilt
 
 
 class TorchBackend:
     """A trained model in torch behind the bundle's names. See `Backend`."""
 
     def __init__(self, bundle: Bundle, model: StagerEnsemble) -> None:
-        found = {name: tuple(value.shape[1:]) for name, value in flatten_state(model.initial_state(1)).items()}
+        found = {name: tuple(value.shape[1:]) for name, value in named(model.initial_state(1)).items()}
         promised = {state.input: state.shape for state in bundle.content.epoch.states}
         if found != promised:
             raise UserError(f"{bundle.path}: its states {promised} are not those of this model, {found}")
         self._model = model.eval()
-        self._states = list(promised)
+        self._states = list(found)
+        self._like = model.initial_state(1)
         self.name = f"torch {torch.__version__} cpu"
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
         """See `Backend.run`."""
         with torch.no_grad():
             signal, valid, age_s = (torch.from_numpy(inputs[name]) for name in ("signal", "valid", "age_s"))
-            state = unflatten_state([torch.from_numpy(inputs[name]) for name in self._states])
+            state = rebuilt(self._like, [torch.from_numpy(inputs[name]) for name in self._states])
             probabilities, after = self._model.step(signal, valid, age_s, state)
-        following = {f"next_{name}": value.numpy() for name, value in flatten_state(after).items()}
+        following = {f"next_{name}": value.numpy() for name, value in named(after).items()}
         return {"probabilities": probabilities.numpy(), **following}
 
 
@@ -49,6 +51,6 @@ def load_weights(path: Path) -> StagerEnsemble:
             missing, unexpected = model.load_state_dict({k: file.get_tensor(k) for k in names}, strict=False)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path} holds no weights of a stager: {str(error).splitlines()[0]}") from error
-    if unexpected or any(".tokens." not in name for name in missing):
+    if unexpected or any(".spectral." not in name for name in missing):
         raise UserError(f"{path} does not fit this stager: missing {missing[:3]}, unexpected {unexpected[:3]}")
     return model.eval()

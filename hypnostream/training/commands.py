@@ -124,7 +124,7 @@ def _ingested(data: Path, out: Path, workers: int) -> Nights:
 def _members(nights: Nights, split: Split[TokenNight], recipe: Recipe, folder: Path) -> list[Member]:
     inside = {night.name for night in split.train}
     paths = tuple(path for path, night in nights if night.name in inside)
-    return [Member(paths, with_seed(recipe.fit, seed), folder / f"seed{seed}.safetensors") for seed in recipe.seeds]
+    return [Member(paths, with_seed(recipe.fit, seed), folder / f"seed{seed}") for seed in recipe.seeds]
 
 
 def _write_record(out: Path, recipe: Recipe, split: Split[TokenNight]) -> None:

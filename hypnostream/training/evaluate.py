@@ -10,7 +10,7 @@ from hypnostream.engine.agreement import Agreement, agreement
 from hypnostream.engine.session import NEVER_S
 from hypnostream.models.stager import Stager, StagerEnsemble
 from hypnostream.training.augment import ages_s
-from hypnostream.training.fit import collate
+from hypnostream.training.batch import collate
 from hypnostream.training.token_night import TokenNight
 
 # Which sensors each line of a table has: frontal EEG, posterior EEG, EOG.
@@ -35,7 +35,7 @@ def predict(
             mask = data.mask * torch.tensor(sensors, dtype=torch.float32)
             age_s = ages_s(mask, NEVER_S)
             each = [
-                torch.softmax(member(data.shape, data.level, mask, age_s)[0], -1)
+                torch.softmax(member(data.shape, data.level, mask, age_s)[0].logits, -1)
                 for member in model.members
                 if isinstance(member, Stager)
             ]

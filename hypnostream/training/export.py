@@ -19,7 +19,8 @@ from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import FORMAT_VERSION, BundleFile, GraphSpec, StateSpec, TensorSpec, load_bundle
 from hypnostream.engine.torch_backend import TorchBackend
 from hypnostream.errors import UserError
-from hypnostream.models.stager import StagerEnsemble, flatten_state, unflatten_state
+from hypnostream.models.stager import StagerEnsemble
+from hypnostream.models.state import named, rebuilt
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
 
@@ -47,11 +48,12 @@ class StepGraph(nn.Module):
     def __init__(self, model: StagerEnsemble) -> None:
         super().__init__()
         self.model = model
+        self.like = model.initial_state(1)
 
     def forward(self, signal: Tensor, valid: Tensor, age_s: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """One epoch of a batch of beds."""
-        probabilities, after = self.model.step(signal, valid, age_s, unflatten_state(list(state)))
-        return (probabilities, *flatten_state(after).values())
+        probabilities, after = self.model.step(signal, valid, age_s, rebuilt(self.like, list(state)))
+        return (probabilities, *named(after).values())
 
 
 def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
@@ -60,7 +62,7 @@ def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
 
     model = model.eval().float()
     C = model.config.channels
-    state = flatten_state(model.initial_state(2))
+    state = named(model.initial_state(2))
     names = ["signal", "valid", "age_s", *state]
     inputs = (torch.randn(2, C, EPOCH_S * rate_hz), torch.ones(2, C, EPOCH_S), torch.zeros(2, C), *state.values())
     outputs = ["probabilities", *(f"next_{name}" for name in state)]
@@ -107,7 +109,7 @@ def export_bundle(
     rate = channels[0].rate_hz
     export_graph(model, directory / "epoch.onnx", rate)
     (directory / "card.md").write_text(card, encoding="utf-8")
-    state = flatten_state(model.initial_state(1))
+    state = named(model.initial_state(1))
     C = model.config.channels
     content = BundleFile(
         format_version=FORMAT_VERSION,
@@ -179,6 +181,6 @@ def save_weights(model: StagerEnsemble, path: Path) -> None:
     from safetensors.torch import save_file
 
     # The front-end's matrices are constants that every member has; they are made, not learned.
-    learned = {k: v.contiguous() for k, v in model.state_dict().items() if ".tokens." not in k}
+    learned = {k: v.contiguous() for k, v in model.state_dict().items() if ".spectral." not in k}
     metadata = {"config": json.dumps(asdict(model.config)), "members": str(len(model.members))}
     save_file(learned, str(path), metadata=metadata)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from hypnostream.errors import UserError
-from hypnostream.training.fit import FitSettings
+from hypnostream.training.stager_task import StagerSettings
 
 Settings = TypeVar("Settings")
 
@@ -20,7 +20,7 @@ class Recipe:
     """`seeds`: one member of the ensemble each."""
 
     seeds: tuple[int, ...] = (0,)
-    fit: FitSettings = field(default_factory=FitSettings)
+    fit: StagerSettings = field(default_factory=StagerSettings)
 
 
 def default_recipe_path() -> Path:

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 import torch
 
+from hypnostream.models.context import CAUSAL_KINDS
+from hypnostream.models.fusion import FILLINGS
 from hypnostream.models.normaliser import RunningLevel
 from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble, StagerState
+from hypnostream.models.state import named
 from hypnostream.models.token_features import LEVEL, SHAPE
 
 C = 3
 
 
-def _stager(seed: int = 0) -> Stager:
+def _stager(seed: int = 0, filling: str = "imagination", context: str = "mamba2") -> Stager:
     torch.manual_seed(seed)
-    model = Stager(StagerConfig(d_model=32, headdim=16)).eval()
+    model = Stager(StagerConfig(d_model=32, headdim=16, filling=filling, context=context)).eval()
     model.running_level.origin[:, :LEVEL] = -12.0
     return model
 
@@ -34,32 +37,37 @@ def _signals(batch: int, epochs: int) -> tuple[torch.Tensor, torch.Tensor, torch
 def test_features_in_pieces_equal_the_whole_night() -> None:
     model = _stager()
     shape, level, mask, age = _features(2, 90)
-    whole, after = model(shape, level, mask, age)
+    (whole, *_), after = model(shape, level, mask, age)
     state: StagerState | None = None
     pieces = []
     for start, stop in ((0, 1), (1, 40), (40, 90)):
         part = slice(start, stop)
-        logits, state = model(shape[:, part], level[:, part], mask[:, part], age[:, part], state)
-        pieces.append(logits)
+        staged, state = model(shape[:, part], level[:, part], mask[:, part], age[:, part], state)
+        pieces.append(staged.logits)
     assert state is not None
     assert torch.allclose(torch.cat(pieces, 1), whole, atol=1e-5)
     assert torch.allclose(state.level.total, after.level.total, rtol=1e-5, atol=1e-3)  # sums of hundreds
-    assert torch.allclose(state.layers[1].ssm, after.layers[1].ssm, atol=1e-5)
+    for (name, value), other in zip(named(state.layers).items(), named(after.layers).values(), strict=True):
+        assert torch.allclose(value, other, atol=1e-5), name
 
 
 @torch.no_grad()
-def test_steps_on_signals_equal_the_sequence_on_their_features() -> None:
-    model = _stager()
+@pytest.mark.parametrize(
+    ("filling", "context"), [*((f, "mamba2") for f in FILLINGS), *(("imagination", c) for c in CAUSAL_KINDS)]
+)
+def test_steps_on_signals_equal_the_sequence_on_their_features(filling: str, context: str) -> None:
+    model = _stager(filling=filling, context=context)
     x, valid, age = _signals(2, 12)
-    tokens = [model.tokens(x[:, t], valid[:, t]) for t in range(12)]
+    tokens = [model.spectral(x[:, t], valid[:, t]) for t in range(12)]
     shape, level, mask = (torch.stack(parts, 1) for parts in zip(*tokens, strict=True))
-    logits, after = model(shape, level, mask, age)
+    (logits, *_), after = model(shape, level, mask, age)
     state, stepped = model.initial_state(2), []
     for t in range(12):
         p, state = model.step(x[:, t], valid[:, t], age[:, t], state)
         stepped.append(p)
     assert torch.allclose(torch.stack(stepped, 1), torch.softmax(logits, -1), atol=1e-5)
-    assert torch.allclose(state.layers[0].ssm, after.layers[0].ssm, atol=1e-5)
+    for (name, value), other in zip(named(state.layers).items(), named(after.layers).values(), strict=True):
+        assert torch.allclose(value, other, atol=1e-4), name
 
 
 @torch.no_grad()
@@ -79,9 +87,9 @@ def test_what_a_masked_channel_holds_does_not_matter() -> None:
     model = _stager()
     shape, level, mask, age = _features(1, 20)
     hidden = mask == 0
-    logits, _ = model(shape, level, mask, age)
+    (logits, *_), _ = model(shape, level, mask, age)
     shape[hidden], level[hidden] = 1e3, -1e3
-    again, _ = model(shape, level, mask, age)
+    (again, *_), _ = model(shape, level, mask, age)
     assert torch.allclose(logits, again, atol=1e-5)
 
 

@@ -10,7 +10,8 @@ import torch
 
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import default_bundle_path, load_bundle
-from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble, flatten_state
+from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble
+from hypnostream.models.state import named
 from hypnostream.training.channels import STAGER_CHANNELS
 from hypnostream.training.export import FORBIDDEN_OPERATORS, OPSET, export_bundle, parity
 
@@ -42,7 +43,7 @@ def test_a_batch_of_beds_is_as_each_alone(tmp_path: Path) -> None:
     export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {}, 3)
     backend = OnnxBackend(load_bundle(tmp_path))
     rng = np.random.default_rng(0)
-    state = {name: value.numpy() for name, value in flatten_state(model.initial_state(3)).items()}
+    state = {name: value.numpy() for name, value in named(model.initial_state(3)).items()}
     inputs = {
         "signal": rng.normal(0, 20, (3, 3, 3000)).astype(np.float32),
         "valid": np.ones((3, 3, 30), np.float32),

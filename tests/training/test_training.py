@@ -1,6 +1,7 @@
 """Training: splits keep people apart, augmentation keeps what it must, a run is repeatable and resumable."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +10,27 @@ import torch
 
 from hypnostream.engine.torch_backend import load_weights
 from hypnostream.errors import UserError
-from hypnostream.models.stager import StagerConfig
+from hypnostream.models.fills import MeanToken
+from hypnostream.models.fusion import FILLINGS
+from hypnostream.models.stager import StagerConfig, StagerEnsemble
 from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_SHAPE
 from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
 from hypnostream.training.channels import BANDS
 from hypnostream.training.commands import in_fold
 from hypnostream.training.evaluate import predict, score
 from hypnostream.training.export import save_weights
-from hypnostream.training.fit import FitSettings, fit
+from hypnostream.training.loop import LoopSettings, train
+from hypnostream.training.splits import Split, split_by_subject
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.recipe import load_recipe
-from hypnostream.training.splits import Split, split_by_subject
+from hypnostream.training.stager_task import StagerSettings, StagerTask
 from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
 
-SMALL = FitSettings(
-    passes=6, batch=2, segment=32, warmup_steps=2, average=0.5, model=StagerConfig(d_model=32, headdim=16)
+SMALL = StagerSettings(
+    batch=2,
+    segment=32,
+    loop=LoopSettings(passes=6, learning_rate=3e-3, warmup_steps=2, average=0.5),
+    model=StagerConfig(d_model=32, headdim=16, filling="imagination"),
 )
 
 
@@ -124,17 +131,40 @@ def test_another_amplifier_moves_relative_powers_and_keeps_them_relative() -> No
     assert torch.allclose(still, shape)
 
 
-def test_training_learns_is_repeatable_and_writes_its_curve(tmp_path: Path) -> None:
+def test_every_loss_of_training_falls_and_a_seed_is_a_result() -> None:
     nights = _nights()
-    first = fit(nights, SMALL, curve=tmp_path / "curve.csv")
-    second = fit(nights, SMALL)
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, second.state_dict()[name]), name
-    losses = [float(line.split(",")[1]) for line in (tmp_path / "curve.csv").read_text().splitlines()[1:]]
-    assert len(losses) == SMALL.passes
-    assert losses[-1] < 0.8 * losses[0]
-    third = fit(nights, with_seed(SMALL, 1))
-    assert not torch.equal(first.embed_weight, third.embed_weight)
+    tasks = [StagerTask(nights, with_seed(SMALL, seed)) for seed in (0, 0, 1)]
+    curves = [train(task, task.settings.loop) for task in tasks]
+    assert curves[0] == curves[1]
+    for name, value in tasks[0].module.state_dict().items():
+        assert torch.equal(value, tasks[1].module.state_dict()[name]), name
+    assert curves[2] != curves[0]
+    first, last = curves[0][0], curves[0][-1]
+    assert set(first) == {"loss", "full", "lost", "consistency", "imagination", "smccl"}
+    for name in ("loss", "full", "lost", "imagination", "smccl"):
+        assert last[name] < first[name], name
+    assert last["full"] < 0.8 * first["full"]
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_every_filling_trains_and_answers_with_one_sensor(filling: str) -> None:
+    nights = _nights()
+    settings = replace(SMALL, loop=replace(SMALL.loop, passes=2), model=replace(SMALL.model, filling=filling))
+    task = StagerTask(nights, settings)
+    curves = train(task, settings.loop)
+    assert curves[-1]["loss"] < curves[0]["loss"]
+    for sensors in ((1, 1, 1), (0, 0, 1)):
+        for p in predict(StagerEnsemble([task.module.stager]), nights, sensors):
+            assert np.isfinite(p).all()
+
+
+def test_the_mean_token_becomes_what_tokens_are() -> None:
+    settings = replace(SMALL, model=replace(SMALL.model, filling="mean"))
+    task = StagerTask(_nights(), settings)
+    train(task, settings.loop)
+    fill = task.module.stager.fusion.fill
+    assert isinstance(fill, MeanToken)
+    assert fill.value.abs().max() > 0
 
 
 def test_members_are_trained_once_and_scored(tmp_path: Path) -> None:
@@ -143,7 +173,7 @@ def test_members_are_trained_once_and_scored(tmp_path: Path) -> None:
     for night in nights:
         paths.append(tmp_path / f"{night.name}.parquet")
         write_token_night(paths[-1], night)
-    members = [Member(tuple(paths), with_seed(SMALL, s), tmp_path / f"{s}.safetensors") for s in (0, 1)]
+    members = [Member(tuple(paths), with_seed(SMALL, s), tmp_path / f"seed{s}") for s in (0, 1)]
     train_members(members, workers=2)
     written = [member.weights.stat().st_mtime_ns for member in members]
     train_members(members, workers=2)  # nothing is left to do
@@ -156,7 +186,7 @@ def test_members_are_trained_once_and_scored(tmp_path: Path) -> None:
 
 
 def test_weights_come_back_and_strangers_are_refused(tmp_path: Path) -> None:
-    from hypnostream.models.stager import Stager, StagerEnsemble
+    from hypnostream.models.stager import Stager
 
     model = StagerEnsemble([Stager(SMALL.model)])
     save_weights(model, tmp_path / "w.safetensors")
@@ -169,7 +199,7 @@ def test_weights_come_back_and_strangers_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_shipped_recipe_loads_and_an_unknown_key_does_not(tmp_path: Path) -> None:
-    assert load_recipe().fit.passes > 0
+    assert load_recipe().fit.loop.passes > 0
     (tmp_path / "r.toml").write_text("[fit.model]\nd_modell = 3\n")
     with pytest.raises(UserError, match=r"fit\.model\.d_modell"):
         load_recipe(tmp_path / "r.toml")
