@@ -92,13 +92,14 @@ class Moment(Struct, frozen=True, kw_only=True):
     published_utc_s: Time
 
 
-class Channel(Struct, frozen=True, kw_only=True):
+class Channel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One channel over an epoch: see `engine.results.ChannelState`."""
 
     name: Word
     quality: Word
     ok_fraction: Fraction
     imputed: bool
+    weight: Fraction | None = None
 
 
 class Probabilities(Struct, frozen=True, rename="upper"):
@@ -263,7 +264,13 @@ def epoch_message(
 ) -> EpochMessage:
     """What a session said about an epoch, as a message."""
     channels = tuple(
-        Channel(name=c.name, quality=c.quality, ok_fraction=_fraction(c.ok_fraction), imputed=c.imputed)
+        Channel(
+            name=c.name,
+            quality=c.quality,
+            ok_fraction=_fraction(c.ok_fraction),
+            imputed=c.imputed,
+            weight=None if c.weight is None else _fraction(c.weight),
+        )
         for c in result.channels
     )
     try:

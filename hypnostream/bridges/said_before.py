@@ -44,5 +44,5 @@ def _result(message: EpochMessage) -> StageResult:
         stage=message.stage,
         absent_reason=message.absent_reason,
         probabilities=(p.w, p.n1, p.n2, p.n3, p.r),
-        channels=tuple(ChannelState(c.name, c.quality, c.ok_fraction, c.imputed) for c in message.channels),
+        channels=tuple(ChannelState(c.name, c.quality, c.ok_fraction, c.imputed, c.weight) for c in message.channels),
     )

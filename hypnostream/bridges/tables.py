@@ -45,8 +45,8 @@ class EpochTableHeader:
 class EpochTable:
     """The table while it grows. Not thread-safe.
 
-    `channels` are the names of the bundle's channels; each has the columns `quality_NAME`, `ok_fraction_NAME` and
-    `imputed_NAME`, null in an epoch whose result does not speak of it.
+    `channels` are the names of the bundle's channels; each has the columns `quality_NAME`, `ok_fraction_NAME`,
+    `imputed_NAME` and `weight_NAME`, null in an epoch whose result does not speak of it.
     """
 
     def __init__(
@@ -151,6 +151,7 @@ def _schema(channels: Sequence[str]) -> "pyarrow.Schema":
             pa.field(f"quality_{name}", pa.string()),
             pa.field(f"ok_fraction_{name}", pa.float32()),
             pa.field(f"imputed_{name}", pa.bool_()),
+            pa.field(f"weight_{name}", pa.float32()),
         ]
     return pa.schema(fields)
 
@@ -172,6 +173,7 @@ def _to_table(results: Sequence[StageResult], channels: Sequence[str], header: E
         columns[f"quality_{name}"] = [state and state.quality for state in states]
         columns[f"ok_fraction_{name}"] = [state and state.ok_fraction for state in states]
         columns[f"imputed_{name}"] = [state and state.imputed for state in states]
+        columns[f"weight_{name}"] = [state and state.weight for state in states]
     metadata = {
         "session_id": header.session_id,
         "model_hash": header.model_hash,
@@ -186,7 +188,13 @@ def _to_table(results: Sequence[StageResult], channels: Sequence[str], header: E
 
 def _to_result(row: dict[str, Any], channels: Sequence[str]) -> StageResult:
     states = (
-        ChannelState(name, row[f"quality_{name}"], row[f"ok_fraction_{name}"], row[f"imputed_{name}"])
+        ChannelState(
+            name,
+            row[f"quality_{name}"],
+            row[f"ok_fraction_{name}"],
+            row[f"imputed_{name}"],
+            row.get(f"weight_{name}"),  # tables of before there were weights are read too
+        )
         for name in channels
         if row[f"quality_{name}"] is not None
     )

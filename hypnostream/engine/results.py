@@ -10,13 +10,16 @@ class ChannelState:
     """One channel over an epoch (or the window of a provisional stage): its worst news first.
 
     `quality` is the name that most seconds had ("ok" only if at least as many seconds are ok as any other),
-    `ok_fraction` the share of good seconds, `imputed` whether the model had to do without it.
+    `ok_fraction` the share of good seconds, `imputed` whether the model had to do without it. `weight` is its
+    share in what was said, of all channels together 1; what was imagined for a missing one counts too, by how sure
+    it is. None where the bundle does not say.
     """
 
     name: str
     quality: str
     ok_fraction: float
     imputed: bool
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

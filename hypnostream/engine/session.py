@@ -117,6 +117,7 @@ class Session:
         probabilities = outputs["probabilities"][0]
         usable = valid.sum(axis=1) >= self.bundle.content.min_valid_s
         p = tuple(float(value) for value in probabilities)
+        weights = outputs["weights"][0].tolist() if "weights" in outputs else [None] * len(passed)
         epoch = (state.next_second - 1) // EPOCH_S
         return StageResult(
             epoch=epoch,
@@ -127,8 +128,8 @@ class Session:
             absent_reason=None if usable.any() else "no_data",
             probabilities=(p[0], p[1], p[2], p[3], p[4]),
             channels=tuple(
-                ChannelState(spec.name, _worst(row), float((row == OK).mean()), not use)
-                for spec, row, use in zip(self.bundle.channels, passed, usable.tolist(), strict=True)
+                ChannelState(spec.name, _worst(row), float((row == OK).mean()), not use, weight)
+                for spec, row, use, weight in zip(self.bundle.channels, passed, usable.tolist(), weights, strict=True)
             ),
             compute_s=time.perf_counter() - started,
         )

@@ -33,9 +33,9 @@ class TorchBackend:
         with torch.no_grad():
             signal, valid, age_s = (torch.from_numpy(inputs[name]) for name in ("signal", "valid", "age_s"))
             state = rebuilt(self._like, [torch.from_numpy(inputs[name]) for name in self._states])
-            probabilities, after = self._model.step(signal, valid, age_s, state)
+            answer, after = self._model.step(signal, valid, age_s, state)
         following = {f"next_{name}": value.numpy() for name, value in named(after).items()}
-        return {"probabilities": probabilities.numpy(), **following}
+        return {name: value.numpy() for name, value in answer._asdict().items()} | following
 
 
 def load_weights(path: Path) -> StagerEnsemble:

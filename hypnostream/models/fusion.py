@@ -19,9 +19,11 @@ MAX_AGE_S = 3600.0  # a channel gone for an hour is gone for good
 
 
 class Fused(NamedTuple):
-    """`token` (..., D); `imagined` is what was thought of each channel, None where nothing is imagined."""
+    """`token` (..., D) and each channel's share in it, `weights` (..., C), which sum to 1 unless nothing is there and
+    nothing is imagined; `imagined` is what was thought of each channel, None where nothing is imagined."""
 
     token: Tensor
+    weights: Tensor
     imagined: Imagined | None
 
 
@@ -62,10 +64,11 @@ class Fusion(nn.Module):
         part = self.imaginator or self.fill
         imagined = None
         if part is None:
-            x = (tokens * mask.unsqueeze(-1)).sum(-2) / mask.sum(-1, keepdim=True).clamp(min=1.0)  # (..., D)
+            weights = mask / mask.sum(-1, keepdim=True).clamp(min=1.0)  # (..., C)
         else:
             imagined, state = (part.step if stepwise else part)(tokens, mask, age_s, None, state)
-            x = (imagined.tokens * part.weights(imagined, mask).unsqueeze(-1)).sum(-2)
+            tokens, weights = imagined.tokens, part.weights(imagined, mask)
+        x = (tokens * weights.unsqueeze(-1)).sum(-2)  # (..., D)
         if self.absence is not None:
             x = x + self.absence(mask, age_s)
-        return Fused(self.out(x), imagined if self.imaginator is not None else None), state
+        return Fused(self.out(x), weights, imagined if self.imaginator is not None else None), state

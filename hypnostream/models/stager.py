@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypnostream.models.context import make_mixer
-from hypnostream.models.fusion import Fused, Fusion
+from hypnostream.models.fusion import Fusion
 from hypnostream.models.imaginator import Imagined
 from hypnostream.models.normaliser import LevelState, RunningLevel
 from hypnostream.models.state import Recurrent, State
@@ -61,6 +61,13 @@ class Staged(NamedTuple):
     tokens: Tensor
     imagined: Imagined | None
     hidden: Tensor
+
+
+class Answer(NamedTuple):
+    """What a step says: `probabilities` (B, 5), and each channel's share in it, `weights` (B, C)."""
+
+    probabilities: Tensor
+    weights: Tensor
 
 
 class Stager(nn.Module):
@@ -132,8 +139,8 @@ class Stager(nn.Module):
         staged = Staged(self.head(hidden), tokens, fused.imagined, hidden)
         return staged, StagerState(level_state, (fusion,), layers)
 
-    def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Tensor, StagerState]:
-        """One epoch from signals: (B, C, 3000), (B, C, 30), (B, C) -> probabilities (B, 5) and the next state."""
+    def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Answer, StagerState]:
+        """One epoch from signals: (B, C, 3000), (B, C, 30), (B, C) -> what it is, and the next state."""
         return StagerEnsemble([self]).step(signal_uv, valid, age_s, state)
 
 
@@ -163,20 +170,21 @@ class StagerEnsemble(nn.Module):
         fusion = tuple(each for state in states for each in state.fusion)
         return StagerState(states[0].level, fusion, tuple(layer for state in states for layer in state.layers))
 
-    def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Tensor, StagerState]:
+    def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Answer, StagerState]:
         """As `Stager.step`."""
         first, depth = self._member(0), self.config.layers
         shape, level, mask = first.spectral(signal_uv, valid)
         relative, level_state = first.running_level.step(torch.cat([level, shape], dim=-1), mask, state.level)
-        probabilities, fusions, layers = [], list[State](), list[State]()
+        probabilities, weights, fusions, layers = [], [], list[State](), list[State]()
         for index in range(len(self.members)):
             member = self._member(index)
             tokens = member.embed(shape, relative, mask)
             fused, fusion = member.fusion(tokens, mask, age_s, state.fusion[index], stepwise=True)
             own = state.layers[index * depth : (index + 1) * depth]
-            hidden, after = member.decode(cast(Fused, fused).token, own, stepwise=True)
+            hidden, after = member.decode(fused.token, own, stepwise=True)
             probabilities.append(F.softmax(member.head(hidden), dim=-1))
+            weights.append(fused.weights)
             fusions.append(fusion)
             layers += after
-        mean = torch.stack(probabilities).mean(0)
-        return mean, StagerState(level_state, tuple(fusions), tuple(layers))
+        answer = Answer(torch.stack(probabilities).mean(0), torch.stack(weights).mean(0))
+        return answer, StagerState(level_state, tuple(fusions), tuple(layers))

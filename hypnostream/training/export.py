@@ -43,7 +43,7 @@ class ParityReport:
 
 
 class StepGraph(nn.Module):
-    """The model contract as a module: `(signal, valid, age_s, *state) -> (probabilities, *state')`."""
+    """The model contract as a module: `(signal, valid, age_s, *state) -> (probabilities, weights, *state')`."""
 
     def __init__(self, model: StagerEnsemble) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ class StepGraph(nn.Module):
 
     def forward(self, signal: Tensor, valid: Tensor, age_s: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """One epoch of a batch of beds."""
-        probabilities, after = self.model.step(signal, valid, age_s, rebuilt(self.like, list(state)))
-        return (probabilities, *named(after).values())
+        answer, after = self.model.step(signal, valid, age_s, rebuilt(self.like, list(state)))
+        return (*answer, *named(after).values())
 
 
 def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
@@ -65,7 +65,7 @@ def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
     state = named(model.initial_state(2))
     names = ["signal", "valid", "age_s", *state]
     inputs = (torch.randn(2, C, EPOCH_S * rate_hz), torch.ones(2, C, EPOCH_S), torch.zeros(2, C), *state.values())
-    outputs = ["probabilities", *(f"next_{name}" for name in state)]
+    outputs = ["probabilities", "weights", *(f"next_{name}" for name in state)]
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that is a constant here by design
         torch.onnx.export(
@@ -83,7 +83,8 @@ def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
     if found & FORBIDDEN_OPERATORS:
         raise UserError(f"{path} holds {sorted(found & FORBIDDEN_OPERATORS)}; rewrite the module without them.")
     # The exporter leaves output shapes open; a bundle promises them.
-    shapes = {"probabilities": (len(STAGES),)} | {f"next_{n}": tuple(t.shape[1:]) for n, t in state.items()}
+    shapes: dict[str, tuple[int, ...]] = {"probabilities": (len(STAGES),), "weights": (C,)}
+    shapes |= {f"next_{n}": tuple(t.shape[1:]) for n, t in state.items()}
     for output in graph.graph.output:
         dims = output.type.tensor_type.shape.dim
         for dim, size in zip(list(dims)[1:], shapes[output.name], strict=True):
@@ -125,7 +126,7 @@ def export_bundle(
                 TensorSpec("valid", (C, EPOCH_S)),
                 TensorSpec("age_s", (C,)),
             ),
-            outputs=(TensorSpec("probabilities", (len(STAGES),)),),
+            outputs=(TensorSpec("probabilities", (len(STAGES),)), TensorSpec("weights", (C,))),
             states=tuple(StateSpec(n, n, f"next_{n}", tuple(t.shape[1:])) for n, t in state.items()),
         ),
         grid="epoch k is [t0 + 30 k, t0 + 30 (k + 1)) s; t0 is the recording's start, or live the first sample",

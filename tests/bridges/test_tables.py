@@ -44,7 +44,12 @@ def test_the_columns_and_the_metadata_are_exactly_these(tmp_path: Path) -> None:
     channel_columns = [
         (f"{column}_{name}", type_)
         for name in CHANNELS
-        for column, type_ in (("quality", pa.string()), ("ok_fraction", pa.float32()), ("imputed", pa.bool_()))
+        for column, type_ in (
+            ("quality", pa.string()),
+            ("ok_fraction", pa.float32()),
+            ("imputed", pa.bool_()),
+            ("weight", pa.float32()),
+        )
     ]
     assert [(field.name, field.type) for field in schema] == [
         ("epoch", pa.int32()),

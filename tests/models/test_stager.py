@@ -63,7 +63,7 @@ def test_steps_on_signals_equal_the_sequence_on_their_features(filling: str, con
     (logits, *_), after = model(shape, level, mask, age)
     state, stepped = model.initial_state(2), []
     for t in range(12):
-        p, state = model.step(x[:, t], valid[:, t], age[:, t], state)
+        (p, _), state = model.step(x[:, t], valid[:, t], age[:, t], state)
         stepped.append(p)
     assert torch.allclose(torch.stack(stepped, 1), torch.softmax(logits, -1), atol=1e-5)
     for (name, value), other in zip(named(state.layers).items(), named(after.layers).values(), strict=True):
@@ -77,8 +77,8 @@ def test_a_gain_of_half_or_double_changes_no_probability() -> None:
     for gain in (0.5, 1.5):
         state, other = model.initial_state(1), model.initial_state(1)
         for t in range(6):
-            p, state = model.step(x[:, t], valid[:, t], age[:, t], state)
-            q, other = model.step(x[:, t] * gain, valid[:, t], age[:, t], other)
+            (p, _), state = model.step(x[:, t], valid[:, t], age[:, t], state)
+            (q, _), other = model.step(x[:, t] * gain, valid[:, t], age[:, t], other)
             assert torch.allclose(p, q, atol=2e-3)
 
 
@@ -102,7 +102,7 @@ def test_any_subset_of_sensors_gives_probabilities(present: tuple[int, ...]) -> 
     state = model.initial_state(1)
     for t in range(3):
         before = state
-        p, state = model.step(x[:, t], valid[:, t], age[:, t], state)
+        (p, _), state = model.step(x[:, t], valid[:, t], age[:, t], state)
         assert torch.isfinite(p).all()
         assert p.sum().item() == pytest.approx(1.0, abs=1e-5)
         assert not torch.equal(before.layers[0].ssm, state.layers[0].ssm)
@@ -117,9 +117,9 @@ def test_an_ensemble_says_the_mean_of_its_members() -> None:
     for t in range(4):
         alone = []
         for index, member in enumerate(members):
-            p, states[index] = member.step(x[:, t], valid[:, t], age[:, t], states[index])
+            (p, _), states[index] = member.step(x[:, t], valid[:, t], age[:, t], states[index])
             alone.append(p)
-        together, state = ensemble.step(x[:, t], valid[:, t], age[:, t], state)
+        (together, _), state = ensemble.step(x[:, t], valid[:, t], age[:, t], state)
         assert torch.allclose(together, torch.stack(alone).mean(0), atol=1e-6)
 
 
