@@ -12,19 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypnostream.models.channel_adaptors import ChannelAdaptors
+from hypnostream.models.channel_fusion import ChannelFusion
 from hypnostream.models.context import make_mixer
-from hypnostream.models.fusion import Fusion
+from hypnostream.models.filling import Filled, Filling
 from hypnostream.models.imaginator import Imagined
-from hypnostream.models.normaliser import LevelState, RunningLevel
+from hypnostream.models.normaliser import LevelState
+from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.state import Recurrent, State
-from hypnostream.models.token_features import LEVEL, SHAPE, SpectralTokens
+from hypnostream.models.token_features import SpectralTokens
 
 
 @dataclass(frozen=True, slots=True)
 class StagerConfig:
     """Sizes. `wavelet` and `bands` are per channel: see `SpectralTokens`. `level_memory` is in epochs.
 
-    `filling` is what stands for a missing channel (see `Fusion`), `context` what carries the past (see `make_mixer`).
+    `filling` is what stands for a missing channel (see `Filling`), `context` what carries the past (see `make_mixer`),
+    `fusion_depth` how often the channels of an epoch look at one another.
     """
 
     wavelet: tuple[bool, ...] = (True, False, False)
@@ -38,6 +42,7 @@ class StagerConfig:
     dropout: float = 0.2
     filling: str = "absence"
     context: str = "mamba2"
+    fusion_depth: int = 0
 
     @property
     def channels(self) -> int:
@@ -49,7 +54,7 @@ class StagerState(NamedTuple):
     """Everything carried from epoch to epoch, float32. Of an ensemble: one level, the others of each member in turn."""
 
     level: LevelState
-    fusion: tuple[State, ...]
+    filling: tuple[State, ...]
     layers: tuple[State, ...]
 
 
@@ -73,25 +78,15 @@ class Answer(NamedTuple):
 class Stager(nn.Module):
     """See the module's head. Inputs are batch first, one row a bed."""
 
-    shape_mean: Tensor
-    shape_std: Tensor
-
     def __init__(self, config: StagerConfig) -> None:
         super().__init__()
         self.config = config
         C, D = config.channels, config.d_model
         self.spectral = SpectralTokens(config.wavelet, config.bands, config.min_valid_s).float()
-        self.register_buffer("shape_mean", torch.zeros(C, SHAPE))
-        self.register_buffer("shape_std", torch.ones(C, SHAPE))
-        self.running_level = RunningLevel(C, LEVEL + SHAPE, config.level_memory)
-        width = SHAPE + 2 * (LEVEL + SHAPE)
-        self.embed_weight = nn.Parameter(torch.randn(C, width, D) / width**0.5)
-        self.embed_bias = nn.Parameter(torch.zeros(C, D))
-        # Tokens have one size, or they would shrink so that each is easily imagined from the others.
-        self.token = nn.Sequential(
-            nn.LayerNorm(D), nn.GELU(), nn.Linear(D, D), nn.LayerNorm(D, elementwise_affine=False)
-        )
-        self.fusion = Fusion(config.filling, C, D)
+        self.inputs = SpectralInputs(C, config.level_memory)
+        self.adaptors = ChannelAdaptors(C, INPUTS, D)
+        self.filling = Filling(config.filling, C, D)
+        self.fusion = ChannelFusion(D, config.fusion_depth, heads=4)
         self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(config.layers))
         self.mixers = nn.ModuleList(
             make_mixer(config.context, D, d_state=config.d_state, headdim=config.headdim) for _ in range(config.layers)
@@ -101,25 +96,17 @@ class Stager(nn.Module):
 
     def initial_state(self, batch: int) -> StagerState:
         """The state of a night that has not begun."""
-        level = self.running_level.initial_state(batch, self.embed_bias)
         layers = tuple(cast(Recurrent, mixer).initial_state(batch) for mixer in self.mixers)
-        return StagerState(level, (self.fusion.initial_state(batch),), layers)
+        return StagerState(self.inputs.initial_state(batch), (self.filling.initial_state(batch),), layers)
 
-    def embed(self, shape: Tensor, relative: Tensor, mask: Tensor) -> Tensor:
-        """`shape` (..., C, 19), `relative` (..., C, 52) of `RunningLevel`, `mask` (..., C) -> tokens (..., C, D)."""
-        absolute = ((shape - self.shape_mean) / self.shape_std).clamp(-6, 6)
-        centred, standardised = torch.split(relative, LEVEL + SHAPE, dim=-1)
-        centred = (centred / self.running_level.prior_spread).clamp(-6, 6)
-        x = torch.cat([absolute, centred, standardised.clamp(-6, 6)], dim=-1) * mask.unsqueeze(-1)  # (..., C, 71)
-        # A product a channel: one broadcast product would copy the weights for each row of the batch.
-        each = [x[..., c, :] @ self.embed_weight[c] for c in range(self.config.channels)]
-        x = torch.stack(each, dim=-2) + self.embed_bias  # (..., C, D)
-        tokens: Tensor = self.token(x) * mask.unsqueeze(-1)
-        return tokens
+    def fuse(self, filled: Filled) -> tuple[Tensor, Tensor]:
+        """One token of all channels (..., D), and each channel's share in it (..., C), 0 where there is nothing."""
+        fused = self.fusion(filled.tokens, filled.trust)[1] + filled.known
+        return self.dropout(fused), filled.trust / filled.trust.sum(-1, keepdim=True).clamp(min=1e-6)
 
     def decode(self, x: Tensor, layers: tuple[State, ...], stepwise: bool) -> tuple[Tensor, tuple[State, ...]]:
         """Fused tokens, a stretch (B, L, D) or one `stepwise` (B, D), -> hidden (..., D) and the layers' states."""
-        x, after = self.dropout(x), list[State]()
+        after = list[State]()
         for index, (norm, mixer) in enumerate(zip(self.norms, self.mixers, strict=True)):
             recurrent = cast(Recurrent, mixer)
             y, state = (recurrent.step if stepwise else recurrent)(norm(x), layers[index])
@@ -132,12 +119,12 @@ class Stager(nn.Module):
     ) -> tuple[Staged, StagerState]:
         """A stretch of epochs from features, (B, L, C, ...) each, and the state after it."""
         state = self.initial_state(shape.shape[0]) if state is None else state
-        relative, level_state = self.running_level(torch.cat([level, shape], dim=-1), mask, state.level)
-        tokens = self.embed(shape, relative, mask)
-        fused, fusion = self.fusion(tokens, mask, age_s, state.fusion[0], stepwise=False)
-        hidden, layers = self.decode(fused.token, state.layers, stepwise=False)
-        staged = Staged(self.head(hidden), tokens, fused.imagined, hidden)
-        return staged, StagerState(level_state, (fusion,), layers)
+        numbers, level_state = self.inputs(shape, level, mask, state.level)
+        tokens = self.adaptors(numbers)
+        filled, filling = self.filling(tokens, mask, age_s, state.filling[0], stepwise=False)
+        hidden, layers = self.decode(self.fuse(filled)[0], state.layers, stepwise=False)
+        staged = Staged(self.head(hidden), tokens, filled.imagined, hidden)
+        return staged, StagerState(level_state, (filling,), layers)
 
     def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Answer, StagerState]:
         """One epoch from signals: (B, C, 3000), (B, C, 30), (B, C) -> what it is, and the next state."""
@@ -167,24 +154,25 @@ class StagerEnsemble(nn.Module):
     def initial_state(self, batch: int) -> StagerState:
         """See `StagerState`."""
         states = [self._member(index).initial_state(batch) for index in range(len(self.members))]
-        fusion = tuple(each for state in states for each in state.fusion)
-        return StagerState(states[0].level, fusion, tuple(layer for state in states for layer in state.layers))
+        filling = tuple(each for state in states for each in state.filling)
+        return StagerState(states[0].level, filling, tuple(layer for state in states for layer in state.layers))
 
     def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Answer, StagerState]:
         """As `Stager.step`."""
         first, depth = self._member(0), self.config.layers
         shape, level, mask = first.spectral(signal_uv, valid)
-        relative, level_state = first.running_level.step(torch.cat([level, shape], dim=-1), mask, state.level)
-        probabilities, weights, fusions, layers = [], [], list[State](), list[State]()
+        numbers, level_state = first.inputs.step(shape, level, mask, state.level)
+        probabilities, weights, fillings, layers = [], [], list[State](), list[State]()
         for index in range(len(self.members)):
             member = self._member(index)
-            tokens = member.embed(shape, relative, mask)
-            fused, fusion = member.fusion(tokens, mask, age_s, state.fusion[index], stepwise=True)
+            tokens = member.adaptors(numbers)
+            filled, filling = member.filling(tokens, mask, age_s, state.filling[index], stepwise=True)
+            fused, share = member.fuse(filled)
             own = state.layers[index * depth : (index + 1) * depth]
-            hidden, after = member.decode(fused.token, own, stepwise=True)
+            hidden, after = member.decode(fused, own, stepwise=True)
             probabilities.append(F.softmax(member.head(hidden), dim=-1))
-            weights.append(fused.weights)
-            fusions.append(fusion)
+            weights.append(share)
+            fillings.append(filling)
             layers += after
         answer = Answer(torch.stack(probabilities).mean(0), torch.stack(weights).mean(0))
-        return answer, StagerState(level_state, tuple(fusions), tuple(layers))
+        return answer, StagerState(level_state, tuple(fillings), tuple(layers))

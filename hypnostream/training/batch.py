@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypnostream.models.stager import Stager
-from hypnostream.models.token_features import LEVEL
 from hypnostream.training.token_night import TokenNight
 
 
@@ -55,17 +54,14 @@ def collate(nights: Sequence[TokenNight], starts: Sequence[int] | None = None) -
 
 
 def set_statistics(model: Stager, nights: Sequence[TokenNight]) -> None:
-    """Give the model the mean and spread of each shape feature over the training nights."""
-    shape = np.concatenate([n.shape for n in nights]).astype(np.float64)
-    mask = np.concatenate([n.mask for n in nights]).astype(np.float64)[..., None]
-    count = np.maximum(mask.sum(0), 1)
-    mean = (shape * mask).sum(0) / count
-    std = np.sqrt((np.square(shape - mean) * mask).sum(0) / count)
-    model.shape_mean.copy_(torch.from_numpy(mean))
-    model.shape_std.copy_(torch.from_numpy(np.maximum(std, 1e-2)))
-    level = np.concatenate([n.level for n in nights]).astype(np.float64)
-    model.running_level.origin.copy_(torch.from_numpy(np.concatenate([(level * mask).sum(0) / count, mean], axis=1)))
-    model.running_level.prior_spread[:, LEVEL:].copy_(model.shape_std)
+    """Give the model the mean and spread of each feature over these nights, which are training nights."""
+
+    def whole(arrays: Sequence[NDArray[np.float32]]) -> Tensor:
+        return torch.from_numpy(np.concatenate(arrays))
+
+    model.inputs.set_statistics(
+        whole([n.shape for n in nights]), whole([n.level for n in nights]), whole([n.mask for n in nights])
+    )
 
 
 def class_weights(nights: Sequence[TokenNight], power: float) -> Tensor:

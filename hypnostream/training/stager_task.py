@@ -118,7 +118,7 @@ class StagerTask:
             latest = min(augment.late_start_epochs, len(night) - segment)
             starts.append(int(torch.randint(latest + 1, (1,), generator=generator)) if late and latest > 0 else 0)
         batch = collate(nights, starts)
-        batch.shape = other_amplifier(batch.shape, self.module.stager.shape_std, augment, generator)
+        batch.shape = other_amplifier(batch.shape, self.module.stager.inputs.shape_std, augment, generator)
         return batch, sensors_lost(batch.mask, augment, generator)
 
     def _asked(
@@ -169,7 +169,7 @@ class StagerTask:
     @torch.no_grad()
     def _follow(self, staged: Staged, mask: Tensor) -> None:
         """The mean token follows the tokens as they learn; other fillings have nothing to follow."""
-        if isinstance(fill := self.module.stager.fusion.fill, MeanToken):
+        if isinstance(fill := self.module.stager.filling.fill, MeanToken):
             before = fill.value.clone()
             fill.set_mean(staged.tokens, mask)
             fill.value.copy_(before.lerp(fill.value, 0.02))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hypnostream.models.context import CAUSAL_KINDS
-from hypnostream.models.fusion import FILLINGS
+from hypnostream.models.filling import FILLINGS
 from hypnostream.models.normaliser import RunningLevel
 from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble, StagerState
 from hypnostream.models.state import named
@@ -17,7 +17,7 @@ C = 3
 def _stager(seed: int = 0, filling: str = "imagination", context: str = "mamba2") -> Stager:
     torch.manual_seed(seed)
     model = Stager(StagerConfig(d_model=32, headdim=16, filling=filling, context=context)).eval()
-    model.running_level.origin[:, :LEVEL] = -12.0
+    model.inputs.running_level.origin[:, :LEVEL] = -12.0
     return model
 
 

@@ -10,8 +10,8 @@ import torch
 
 from hypnostream.engine.torch_backend import load_weights
 from hypnostream.errors import UserError
+from hypnostream.models.filling import FILLINGS
 from hypnostream.models.fills import MeanToken
-from hypnostream.models.fusion import FILLINGS
 from hypnostream.models.stager import StagerConfig, StagerEnsemble
 from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_SHAPE
 from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
@@ -162,7 +162,7 @@ def test_the_mean_token_becomes_what_tokens_are() -> None:
     settings = replace(SMALL, model=replace(SMALL.model, filling="mean"))
     task = StagerTask(_nights(), settings)
     train(task, settings.loop)
-    fill = task.module.stager.fusion.fill
+    fill = task.module.stager.filling.fill
     assert isinstance(fill, MeanToken)
     assert fill.value.abs().max() > 0
 
