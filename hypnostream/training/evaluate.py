@@ -1,6 +1,8 @@
-"""How well a stager does on nights it never saw, for each set of sensors, causal, from the first epoch on."""
+"""What a stager says of nights it never saw, causal, from the first epoch on, with whatever sensors are left to it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from hypnostream.engine.session import NEVER_S
 from hypnostream.models.stager import Stager, StagerEnsemble
 from hypnostream.training.augment import ages_s
 from hypnostream.training.batch import collate
+from hypnostream.training.missing import Condition
 from hypnostream.training.token_night import TokenNight
 
 # Which sensors each line of a table has: frontal EEG, posterior EEG, EOG.
@@ -22,17 +25,27 @@ SENSOR_SETS: Mapping[str, tuple[int, ...]] = {
 }
 
 
+def under(condition: Condition, nights: Sequence[TokenNight]) -> list[TokenNight]:
+    """The nights with sensors lost; what is lost of a night at random depends on its name alone."""
+    lost = []
+    for night in nights:
+        seed = int.from_bytes(hashlib.sha256(night.name.encode()).digest()[:4], "big")
+        mask = condition.apply(torch.from_numpy(night.mask)[None], torch.Generator().manual_seed(seed))
+        lost.append(replace(night, mask=mask[0].numpy()))
+    return lost
+
+
 def predict(
-    model: StagerEnsemble, nights: Sequence[TokenNight], sensors: tuple[int, ...], batch: int = 16
+    model: StagerEnsemble, nights: Sequence[TokenNight], sensors: tuple[int, ...] | None = None, batch: int = 16
 ) -> list[NDArray[np.float32]]:
-    """Probabilities (N, 5) of each night, in order, with only `sensors` there."""
+    """Probabilities (N, 5) of each night, in order, with only `sensors` there (None: what the nights have)."""
     model.eval()
     results: list[NDArray[np.float32]] = []
     with torch.no_grad():
         for first in range(0, len(nights), batch):
             chosen = nights[first : first + batch]
             data = collate(chosen)
-            mask = data.mask * torch.tensor(sensors, dtype=torch.float32)
+            mask = data.mask if sensors is None else data.mask * torch.tensor(sensors, dtype=torch.float32)
             age_s = ages_s(mask, NEVER_S)
             each = [
                 torch.softmax(member(data.shape, data.level, mask, age_s)[0].logits, -1)
@@ -45,7 +58,7 @@ def predict(
 
 
 def score(nights: Sequence[TokenNight], probabilities: Sequence[NDArray[np.float32]]) -> Agreement:
-    """All epochs of all nights together; those that nobody scored, or for which no sensor was there, are left out."""
+    """All epochs of all nights together; those that nobody scored are left out."""
     reference = np.concatenate([n.stage for n in nights]).astype(np.int64)
     scored = np.concatenate([p.argmax(1) for p in probabilities]).astype(np.int64)
     return agreement(reference, scored)
