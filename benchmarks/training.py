@@ -7,29 +7,26 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks.report import heading, table
 from hypnostream.models.neuronet import NeuroNet
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
-from hypnostream.models.stager import Stager
 from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.models.token_features import LEVEL, SHAPE
 from hypnostream.training.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
 from hypnostream.training.distributed import share
-from hypnostream.training.fit import collate, detached
-from hypnostream.training.loop import LoopSettings, Share, Task, train
+from hypnostream.training.loop import LoopSettings, Task, train
 from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.recipe import load_recipe
 from hypnostream.training.scaled_frames import frames_of_kind
 from hypnostream.training.signal_night import SignalNight
+from hypnostream.training.stager_task import StagerTask
 from hypnostream.training.token_night import TokenNight
 from hypnostream.training.windows import SpectralWindows
 
@@ -40,43 +37,12 @@ ROUNDS = 4  # measured, after one to warm up
 METHOD = (
     "Noise in the shape of nights, since nothing here depends on what they say; {rounds} rounds after one to warm up, "
     "forward, backward and the optimiser's step, through the common loop. Stager: {nights} nights side by side in "
-    "segments of 128 epochs, state carried. NeuroNet: batches of 64 windows of 30 s of one channel. SynthSleepNet: "
+    "segments of 128 epochs, state carried, with all sensors and with some lost. "
+    "NeuroNet: batches of 64 windows of 30 s of one channel. SynthSleepNet: "
     "batches of 32 windows of 30 epochs with three channels of spectral tokens. An epoch that several channels or "
     "views are made of counts once for a channel in NeuroNet, once in all in the others. Two processes: Gloo, one "
     "thread each."
 )
-
-
-class StagerTask:
-    """The shipped stager's training: a round is a batch of nights from beginning to end."""
-
-    def __init__(self, nights: list[TokenNight]) -> None:
-        self.stager, self._nights = Stager(load_recipe().fit.model), nights
-
-    @property
-    def module(self) -> nn.Module:
-        """What is trained."""
-        return self.stager
-
-    def rounds(self, pass_index: int) -> int:
-        """One."""
-        return 1
-
-    def losses(self, pass_index: int, round_index: int, share: Share) -> Iterator[dict[str, Tensor]]:
-        """A step a segment."""
-        batch = collate([self._nights[row] for row in share.rows(len(self._nights))])
-        age_s = torch.zeros_like(batch.mask)
-        state = self.stager.initial_state(len(batch.stage))
-        for start in range(0, batch.length, 128):
-            part = slice(start, start + 128)
-            given = (batch.shape[:, part], batch.level[:, part], batch.mask[:, part], age_s[:, part])
-            logits, state = self.stager(*given, state)
-            state = detached(state)
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), batch.stage[:, part].flatten(), reduction="sum")
-            yield {"loss": loss / (len(self._nights) * logits.shape[1])}
-
-    def stepped(self) -> None:
-        """Nothing moves by itself."""
 
 
 def token_nights() -> list[TokenNight]:
@@ -113,8 +79,8 @@ def synthsleepnet() -> tuple[Task, int]:
 
 
 def stager() -> tuple[Task, int]:
-    """As `neuronet`."""
-    return StagerTask(token_nights()), NIGHTS * EPOCHS
+    """As `neuronet`: a round is a batch of nights from beginning to end, read twice."""
+    return StagerTask(token_nights(), load_recipe().fit), NIGHTS * EPOCHS
 
 
 STAGES: dict[str, Callable[[], tuple[Task, int]]] = {

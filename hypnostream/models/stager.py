@@ -20,6 +20,7 @@ from hypnostream.models.imaginator import Imagined
 from hypnostream.models.normaliser import LevelState
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.state import Recurrent, State
+from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.models.token_features import SpectralTokens
 
 
@@ -98,6 +99,14 @@ class Stager(nn.Module):
         """The state of a night that has not begun."""
         layers = tuple(cast(Recurrent, mixer).initial_state(batch) for mixer in self.mixers)
         return StagerState(self.inputs.initial_state(batch), (self.filling.initial_state(batch),), layers)
+
+    def take(self, pretrained: SynthSleepNet) -> None:
+        """Begin with the adaptors and fusion that were trained without labels. Raises ValueError when sizes differ."""
+        try:
+            self.adaptors.load_state_dict(pretrained.adaptors.state_dict())
+            self.fusion.load_state_dict(pretrained.fusion.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"the pretrained model does not fit this stager: {error}") from error
 
     def fuse(self, filled: Filled) -> tuple[Tensor, Tensor]:
         """One token of all channels (..., D), and each channel's share in it (..., C), 0 where there is nothing."""

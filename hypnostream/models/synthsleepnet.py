@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hypnostream.models.channel_adaptors import ChannelAdaptors
 from hypnostream.models.channel_fusion import ChannelFusion
 from hypnostream.models.transformer import Transformer, sinusoidal_positions
 
@@ -58,11 +59,7 @@ class SynthSleepNet(nn.Module):
         super().__init__()
         s = settings or SynthSleepNetSettings()
         self.settings, self.channels, self.inputs = s, channels, inputs
-        self.adaptors = nn.ModuleList(
-            nn.Sequential(nn.Linear(inputs, s.width), nn.LayerNorm(s.width), nn.ELU(), nn.Linear(s.width, s.width))
-            for _ in range(channels)
-        )
-        self.modality = nn.Parameter(torch.randn(channels, s.width) * 0.02)
+        self.adaptors = ChannelAdaptors(channels, inputs, s.width)
         self.fusion = ChannelFusion(s.width, s.fusion_depth, s.heads)
         self.scaffold = Transformer(s.width, s.scaffold_depth, s.heads)
         self.decoders = nn.ModuleList(ChannelDecoder(inputs, s) for _ in range(channels))
@@ -71,8 +68,8 @@ class SynthSleepNet(nn.Module):
 
     def adapt(self, tokens: Tensor) -> Tensor:
         """`tokens` (..., C, I) -> (..., C, D), each channel by its own layers and with its name."""
-        each = [adaptor(tokens[..., c, :]) for c, adaptor in enumerate(self.adaptors)]
-        return torch.stack(each, dim=-2) + self.modality
+        adapted: Tensor = self.adaptors(tokens)
+        return adapted
 
     def fuse(self, adapted: Tensor, mask: Tensor) -> Tensor:
         """`adapted` (..., C, D), `mask` (..., C) -> (..., D): one moment's channels in one token."""

@@ -19,7 +19,8 @@ from hypnostream.training.label_share import labelled_share
 from hypnostream.training.many import Failed, run_each
 from hypnostream.training.members import scale_of, with_seed
 from hypnostream.training.missing import CONDITIONS
-from hypnostream.training.pretrained import PretrainSettings, pretrained_weights
+from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe
+from hypnostream.training.pretrained import pretrained
 from hypnostream.training.recipe import overridden
 from hypnostream.training.run import Run
 from hypnostream.training.stager_task import StagerSettings, StagerTask
@@ -49,7 +50,7 @@ class Comparison:
     fold: int = 1
     conditions: tuple[str, ...] = ()
     fit: StagerSettings = field(default_factory=StagerSettings)
-    pretrain: PretrainSettings = field(default_factory=PretrainSettings)
+    pretrain: SynthSleepNetRecipe = field(default_factory=SynthSleepNetRecipe)
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -116,8 +117,7 @@ def run_trial(trial: Trial) -> Scores:
         return found
     task = StagerTask(_with_labels(nights, trial.arm.labels, trial.seed), settings, scale_of(nights))
     if trial.arm.pretrained:
-        folder = trial.folder.parent.parent / "pretrained" / f"seed{trial.seed}"
-        task.module.stager.take(pretrained_weights(folder, nights, settings, trial.comparison.pretrain, trial.seed))
+        task.module.stager.take(pretrained(trial.folder / "pretrained", nights, settings, trial.comparison.pretrain))
     run.train(task, settings.loop)
     test = [read_token_night(path) for path in trial.test]
     model = StagerEnsemble([task.module.stager])

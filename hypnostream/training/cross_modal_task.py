@@ -73,7 +73,7 @@ class CrossModalTask:
         places = self.windows.places(rows, generator)
         hidden = hide(self.windows.mask(places), s.mask, s.drop, generator)
         own = list(share.rows(len(places)))
-        device = model.modality.device
+        device = model.adaptors.modality.device
         kept, masked, dropped = (part[own].to(device) for part in hidden)
         tokens = self.pretrained.tokens(self.windows.inputs([places[row] for row in own]).to(device))
         target = F.layer_norm(tokens, tokens.shape[-1:]) if s.normalised_targets else tokens

@@ -38,7 +38,7 @@ def frame_encoder(settings: FrameSettings, name: str, channels: int = CHANNELS) 
 def fusion(width: int, channels: int = CHANNELS) -> Size:
     """One token a second from those of all channels."""
     model = SynthSleepNet(channels, width).eval()
-    parts = parameters(model.adaptors) + model.modality.numel() + parameters(model.fusion)
+    parts = parameters(model.adaptors) + parameters(model.fusion)
     each = flops(model.encode, torch.zeros(1, channels, width), torch.ones(1, channels))
     return Size(f"fusion of {channels} channels", parts, each)
 

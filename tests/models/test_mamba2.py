@@ -10,9 +10,9 @@ from hypnostream.models.mamba2 import Mamba2, MambaState
 TOLERANCE = 1e-5
 
 
-def _layer(**sizes: int) -> Mamba2:
+def _layer(d_state: int = 8, headdim: int = 16, chunk: int = 16) -> Mamba2:
     torch.manual_seed(0)
-    return Mamba2(**{"d_model": 32, "d_state": 8, "headdim": 16, "chunk": 16, **sizes}).eval()
+    return Mamba2(32, d_state, headdim=headdim, chunk=chunk).eval()
 
 
 def _steps(layer: Mamba2, u: torch.Tensor, state: MambaState) -> tuple[torch.Tensor, MambaState]:
@@ -107,7 +107,7 @@ def test_a_long_night_stays_finite_with_wild_input() -> None:
 
 
 def test_parameters_have_the_names_and_shapes_of_mamba_ssm() -> None:
-    layer = _layer(d_model=32, d_state=8, headdim=16)
+    layer = _layer()
     inner, heads, conv = 64, 4, 64 + 16
     assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
         "in_proj.weight": (2 * inner + 16 + heads, 32),

@@ -20,9 +20,9 @@ from hypnostream.training.commands import in_fold
 from hypnostream.training.evaluate import predict, score
 from hypnostream.training.export import save_weights
 from hypnostream.training.loop import LoopSettings, train
-from hypnostream.training.splits import Split, split_by_subject
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.recipe import load_recipe
+from hypnostream.training.splits import Split, split_by_subject
 from hypnostream.training.stager_task import StagerSettings, StagerTask
 from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
 
