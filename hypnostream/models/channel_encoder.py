@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnostream.models.frame_network import REFERENCE_FRAME, FrameEncoder, FrameSettings
-from hypnostream.models.lora import LoraSettings, adapted
+from hypnostream.models.lora import LoraSettings, adapted, as_given
 from hypnostream.models.transformer import Transformer, sinusoidal_positions
 
 
@@ -56,7 +56,8 @@ class ChannelEncoders(nn.Module):
     """An encoder a channel, in the order of the channels.
 
     Each is a copy of the one given, no weight drawn anew. Those of `frozen` stay as they are but for LoRA on their
-    layers named `layers`; the others learn whole, which is for channels that nothing was pretrained for.
+    layers named `layers`; the others learn whole, which is for channels that nothing was pretrained for, and a copy of
+    each as it was given is kept to say the targets.
     """
 
     def __init__(
@@ -75,8 +76,26 @@ class ChannelEncoders(nn.Module):
             if stays:
                 adapted(encoder, layers, lora or LoraSettings())
         self.channels = nn.ModuleList(own)
+        self.given = nn.ModuleDict(
+            {
+                str(c): copy.deepcopy(encoder).requires_grad_(False)
+                for c, (encoder, stays) in enumerate(zip(own, frozen, strict=True))
+                if not stays
+            }
+        )
 
     def forward(self, frames: Tensor) -> Tensor:
         """`frames` (B, T, C, 400) -> (B, T, C, I)."""
         each = [encoder(frames[:, :, c]) for c, encoder in enumerate(self.channels)]
+        return torch.stack(each, dim=2)
+
+    @torch.no_grad()
+    def targets(self, frames: Tensor) -> Tensor:
+        """What the encoders as they were given say, `frames` (B, T, C, 400) -> (B, T, C, I).
+
+        To predict these cannot be made easy: an encoder that learns, and is also the target, comes to say one thing.
+        """
+        kept = dict(self.given.items())
+        with as_given(self):
+            each = [kept.get(str(c), encoder)(frames[:, :, c]) for c, encoder in enumerate(self.channels)]
         return torch.stack(each, dim=2)

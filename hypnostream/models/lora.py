@@ -7,6 +7,7 @@ arXiv:2312.03732. `adapted` attaches them, `merged` adds them to the weights, so
 import copy
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -42,6 +43,7 @@ class LoraLinear(nn.Module):
         self.down = nn.Parameter(base.weight.new_empty(settings.rank, base.in_features))
         self.up = nn.Parameter(base.weight.new_zeros(base.out_features, settings.rank))
         self.dropout = nn.Dropout(settings.dropout)
+        self.active = True
         if settings.down == "gaussian":
             nn.init.normal_(self.down, std=1 / settings.rank)
         elif settings.down == "uniform":
@@ -51,6 +53,8 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` (..., in) -> (..., out)."""
+        if not self.active:
+            return self.base(x)  # type: ignore[no-any-return]
         low = F.linear(self.dropout(x), self.down)  # (..., R)
         out: Tensor = self.base(x) + self.scale * F.linear(low, self.up)
         return out
@@ -91,6 +95,19 @@ def merged(module: Module) -> Module:
         if isinstance(each, LoraLinear):
             _replace(out, name, each.plain())
     return out
+
+
+@contextmanager
+def as_given(module: nn.Module) -> Iterator[None]:
+    """Within it an adapted module says what it said before it was adapted."""
+    layers = [each for each in module.modules() if isinstance(each, LoraLinear)]
+    for each in layers:
+        each.active = False
+    try:
+        yield
+    finally:
+        for each in layers:
+            each.active = True
 
 
 def _plain_linears(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Linear]]:

@@ -44,6 +44,10 @@ class Pretrained(nn.Module):
         tokens: Tensor = inputs if self.encoders is None else self.encoders(inputs)
         return tokens
 
+    def targets(self, inputs: Tensor) -> Tensor:
+        """What is to be predicted of `inputs`: the tokens as they were before this training, (B, T, C, I)."""
+        return inputs if self.encoders is None else self.encoders.targets(inputs)
+
     def encode(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """`inputs` (B, T, C, 400 or I), `mask` (B, T, C) -> fused tokens (B, T, D), each of its own moment."""
         return self.model.encode(self.tokens(inputs), mask)
@@ -75,9 +79,11 @@ class CrossModalTask:
         own = list(share.rows(len(places)))
         device = model.adaptors.modality.device
         kept, masked, dropped = (part[own].to(device) for part in hidden)
-        tokens = self.pretrained.tokens(self.windows.inputs([places[row] for row in own]).to(device))
-        target = F.layer_norm(tokens, tokens.shape[-1:]) if s.normalised_targets else tokens
-        window = model(tokens, kept)
+        inputs = self.windows.inputs([places[row] for row in own]).to(device)
+        target = self.pretrained.targets(inputs)
+        if s.normalised_targets:
+            target = F.layer_norm(target, target.shape[-1:])
+        window = model(self.pretrained.tokens(inputs), kept)
         losses = {
             "masked": prediction_loss(window.predicted, target, masked, share),
             "restored": prediction_loss(window.predicted, target, dropped, share),

@@ -252,6 +252,20 @@ def test_lora_learns_and_the_frozen_encoder_stays_to_the_bit() -> None:
     assert "encoders.channels.1.frames.stem.0.weight" not in still
 
 
+def test_targets_stay_what_they_were_however_the_encoders_learn() -> None:
+    """The bug was a target that learns: all tokens become one, and the prediction of it perfect."""
+    module, windows = _framed(), _Frames()
+    assert module.encoders is not None
+    inputs = windows.inputs(windows.places([0, 1, 2], _generator()))
+    before, tokens = module.targets(inputs), module.tokens(inputs).detach()
+    assert torch.allclose(before, tokens, atol=1e-6)  # nothing has learned yet
+    task = CrossModalTask(module, windows, CrossModalSettings(batch=6, normalised_targets=True))
+    train(task, LoopSettings(passes=3, learning_rate=1e-2, warmup_steps=2))
+    assert torch.equal(module.targets(inputs), before)
+    learned = module.tokens(inputs).detach()
+    assert all(float((learned[:, :, c] - tokens[:, :, c]).abs().max()) > 1e-3 for c in (0, 1))
+
+
 @pytest.mark.parametrize("normalised", [True, False])
 def test_the_losses_of_one_window_are_finite(normalised: bool) -> None:
     task = CrossModalTask(_framed(), _Frames(), CrossModalSettings(batch=1, normalised_targets=normalised))
