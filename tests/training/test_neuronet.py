@@ -80,7 +80,7 @@ def test_a_batch_of_one_works() -> None:
 
 def test_no_target_has_a_gradient() -> None:
     tokens = torch.randn(2, 5, 12, requires_grad=True)
-    assert not target_of(tokens).requires_grad
+    assert not target_of(tokens, Share()).requires_grad
     hidden = torch.ones(2, 5, dtype=torch.bool)
     with pytest.raises(ValueError, match="detach"):
         masked_mse(torch.zeros(2, 5, 12), tokens, hidden, Share())
@@ -95,7 +95,7 @@ def test_the_frame_encoder_learns_by_what_it_shows_and_not_by_what_it_is_aimed_a
     frames = torch.randn(2, 10, 400, requires_grad=True)
     tokens = model.frames(frames)
     hidden = random_masks(2, 10, SMALL.kept, torch.Generator().manual_seed(0))
-    loss = masked_mse(model.view(tokens, hidden).predicted, target_of(tokens), hidden, Share())
+    loss = masked_mse(model.view(tokens, hidden).predicted, target_of(tokens, Share()), hidden, Share())
     (gradient,) = torch.autograd.grad(loss, frames)
     assert not gradient[hidden].any()
     assert gradient[~hidden].abs().sum(-1).min() > 0
@@ -118,9 +118,14 @@ def test_the_next_frame_is_compared_with_the_guess_made_before_it() -> None:
         next_frame_mse(target, target, 6, Share())
 
 
-def test_a_target_cannot_shrink() -> None:
-    tokens = 1e-2 * torch.randn(3, 4, 12)
-    assert target_of(tokens).var(-1, correction=0).allclose(torch.ones(3, 4), atol=0.1)
+def test_a_target_cannot_shrink_nor_hide_in_what_all_tokens_share() -> None:
+    """A constant guess must stay as wrong for tokens of little variance around a large mean as for any others."""
+    torch.manual_seed(0)
+    tokens = 100 * torch.randn(12) + 1e-2 * torch.randn(3, 40, 12)
+    target = target_of(tokens, Share())
+    assert target.flatten(0, 1).var(0, correction=0).allclose(torch.ones(12), atol=0.05)
+    hidden = torch.ones(3, 40, dtype=torch.bool)
+    assert masked_mse(target.mean((0, 1)).expand(3, 40, 12), target, hidden, Share()) == pytest.approx(1, abs=0.05)
 
 
 def test_a_teacher_follows_slowly_and_is_trained_by_nothing() -> None:

@@ -1,17 +1,20 @@
 """Prediction of what was hidden."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from hypnostream.training.loop import Share
 
 
-def target_of(tokens: Tensor) -> Tensor:
-    """What is predicted of tokens (..., d): themselves, without gradient, each of mean 0 and variance 1.
+def target_of(tokens: Tensor, share: Share) -> Tensor:
+    """What is predicted of tokens (B, L, d): themselves, without gradient, each dimension standardised over the batch.
 
-    Without a gradient the target cannot come to meet the guess, and normalised it cannot shrink to nothing.
+    Without a gradient the target cannot come to meet the guess, and standardised it cannot shrink to nothing. Nor can
+    it hide in what all tokens have in common: normalised one by one, tokens with a large common mean are easy to guess.
     """
-    return F.layer_norm(tokens.detach(), tokens.shape[-1:], eps=1e-8)
+    tokens = tokens.detach()
+    every = share.gathered(tokens).flatten(0, -2)  # (N, d)
+    deviation = every.std(0, correction=0).clamp(min=1e-6)
+    return (tokens - every.mean(0)) / deviation
 
 
 def masked_mse(predicted: Tensor, target: Tensor, hidden: Tensor, share: Share) -> Tensor:
