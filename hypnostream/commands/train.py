@@ -72,6 +72,19 @@ def train_crossvalidate(
     crossvalidate_command(data, out, recipe, workers)
 
 
+@train.command("compare")
+def train_compare(
+    recipe: Annotated[str, typer.Argument(help="A shipped comparison (missing, ablation, labels), or a TOML file.")],
+    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    out: Annotated[Path, typer.Option(help="Where the runs and their table go.")],
+    workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
+) -> None:
+    """Train arms that differ from one recipe in a setting or two, and write the table of what each is worth."""
+    from hypnostream.training.compare_run import compare_command
+
+    compare_command(data, out, recipe, workers)
+
+
 @train.command("evaluate")
 def train_evaluate(
     out: Annotated[Path, typer.Option(help="Where the report and its pictures go.")],

@@ -34,7 +34,7 @@ Nights = list[tuple[Path, TokenNight]]
 def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
     """Ingest, train the ensemble on everybody but the held-out night, export, prove parity."""
     recipe = load_recipe(recipe_path)
-    nights = _ingested(data, out, workers)
+    nights = staged_nights(data, out, workers)
     split = split_by_subject([night for _, night in nights], lambda night: night.name == HELD_OUT)
     members = _members(nights, split, recipe, out / "members")
     _write_record(out, recipe, split)
@@ -57,7 +57,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
 def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
     """Hold out each fold of Sleep-EDF subjects in turn; no other laboratory is in the training of these."""
     recipe = load_recipe(recipe_path)
-    nights = [(path, night) for path, night in _ingested(data, out, workers) if night.set_name != UCDDB]
+    nights = [(path, night) for path, night in staged_nights(data, out, workers) if night.set_name != UCDDB]
     splits = {fold: split_by_subject([n for _, n in nights], in_fold(fold)) for fold in FOLDS}
     members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
     for fold, split in splits.items():
@@ -106,7 +106,7 @@ def in_fold(fold: int) -> Callable[[TokenNight], bool]:
     return lambda night: sleep_edf_fold(night) == fold
 
 
-def _ingested(data: Path, out: Path, workers: int) -> Nights:
+def staged_nights(data: Path, out: Path, workers: int) -> Nights:
     """Data to recordings to token nights, what is not there yet; all staged nights with their files."""
     with told("ingest") as progress:
         skipped = ingest(data, out / "recordings", workers, progress=progress).skipped

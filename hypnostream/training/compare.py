@@ -138,10 +138,13 @@ def _with_labels(nights: Sequence[TokenNight], share: float, seed: int) -> list[
     return [replace(n, stage=np.where(given[n.name], n.stage, -1).astype(np.int8)) for n in nights]
 
 
-def tables(comparison: Comparison, todo: Sequence[Trial], found: Sequence[Scores]) -> str:
-    """Markdown: a table a measure, a row an arm, a column a condition: mean and, of several seeds, their spread."""
+def tables(comparison: Comparison, todo: Sequence[Trial], found: Sequence[Scores], data: str) -> str:
+    """Markdown: a table a measure, a row an arm, a column a condition: mean and, of several seeds, their spread.
+
+    `data` says whose nights they are.
+    """
     columns = list(found[0])
-    parts = [f"## {comparison.title}"]
+    parts = [f"## {comparison.title}", data]
     for measure in MEASURES:
         best = {c: max(_mean(arm, c, measure, todo, found)[0] for arm in comparison.arms) for c in columns}
         lines = [f"**{measure}**", "", "| arm | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
