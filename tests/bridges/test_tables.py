@@ -122,6 +122,14 @@ def test_a_night_without_an_epoch_is_a_table_without_rows(tmp_path: Path) -> Non
     assert read_epochs(tmp_path / "epochs.parquet") == (HEADER, [])
 
 
+def test_a_table_of_before_there_were_weights_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "epochs.parquet"
+    write(path, night("w12"))
+    table = parquet.read_table(path)
+    parquet.write_table(table.drop_columns([n for n in table.column_names if n.startswith("weight_")]), path)
+    assert [state.weight for result in read_epochs(path)[1] for state in result.channels] == [None] * 9
+
+
 def test_rows_reach_the_disk_while_the_night_goes_on(tmp_path: Path) -> None:
     now_s = 0.0
     path = tmp_path / "epochs.parquet"
