@@ -1,8 +1,8 @@
 """`epochs.parquet`: one row an epoch, for pandas, polars, R and DuckDB.
 
-A night has about a thousand rows, so the file is rewritten whole, atomically, at most every five minutes and at the end:
-whenever the process dies a readable file is left, and the result log has what is not in it. Oftener is not for free:
-each time the rows are a little more, for which the allocator needs room anew: 1.2 MiB an hour with every epoch.
+A night has about a thousand rows, so the file is rewritten whole, atomically, at most every five minutes and at the
+end: whenever the process dies a readable file is left, and the result log has what is not in it. Oftener is not for
+free: each time there are a few rows more, for which the allocator needs room anew, 1.2 MiB an hour with every epoch.
 """
 
 import time
@@ -116,7 +116,7 @@ def read_epochs(path: Path) -> tuple[EpochTableHeader, list[StageResult]]:
             name.removeprefix("quality_") for name in file.schema_arrow.names if name.startswith("quality_")
         )
         wrong = set(map(str, _schema(channels))) ^ set(map(str, file.schema_arrow))
-        wrong -= {f"weight_{name}: float" for name in channels}  # of before there were weights
+        wrong -= {f"pyarrow.Field<weight_{name}: float>" for name in channels}  # of before there were weights
         if wrong:
             raise UserError(f"{path} is no epochs.parquet of Hypnostream: it differs at {', '.join(sorted(wrong))}")
         rows = file.read().to_pylist()
