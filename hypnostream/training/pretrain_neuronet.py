@@ -93,7 +93,7 @@ class NeuroNetTask:
         next_frame = next_frame_mse(module.next_frames(tokens), target, module.settings.ahead, share)
         apart = spread(tokens.flatten(0, 1), share)
         loss = masked + ask.contrast * contrast + ask.next_frame * next_frame + ask.spread * apart
-        seen = tokens.detach().flatten(0, 1)
+        seen = share.gathered(tokens.detach().flatten(0, 1))
         return {
             "loss": loss,
             "masked": masked / 2,
