@@ -8,9 +8,8 @@ from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
 from hypnostream.training.commands import in_fold, staged_nights
 from hypnostream.training.compare import Comparison, run_trials, tables, trials
-from hypnostream.training.neuronet_run import recipe_path
 from hypnostream.training.progress import told
-from hypnostream.training.recipe import load_settings
+from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.splits import sleep_edf_fold, split_by_subject, write_split
 
 

@@ -30,7 +30,7 @@ def under(condition: Condition, nights: Sequence[TokenNight]) -> list[TokenNight
     lost = []
     for night in nights:
         seed = int.from_bytes(hashlib.sha256(night.name.encode()).digest()[:4], "big")
-        mask = condition.apply(torch.from_numpy(night.mask)[None], torch.Generator().manual_seed(seed))
+        mask = condition.apply(torch.from_numpy(night.mask.copy())[None], torch.Generator().manual_seed(seed))
         lost.append(replace(night, mask=mask[0].numpy()))
     return lost
 

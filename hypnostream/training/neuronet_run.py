@@ -3,7 +3,6 @@
 import copy
 import json
 from dataclasses import asdict, dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from hypnostream.training.loop import LoopSettings
 from hypnostream.training.neuronet_nights import NightSet, SimulatedSet, nights_for
 from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.progress import told
-from hypnostream.training.recipe import load_settings
+from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.run import Run
 from hypnostream.training.scaled_frames import ScaledFrames, frames_of_kind
 
@@ -43,12 +42,6 @@ class _Asked:
     kind: str
     nights: str
     recipe: NeuroNetRecipe
-
-
-def recipe_path(recipe: str) -> Path:
-    """A recipe by the name of a shipped one ("neuronet-product"), or by its path."""
-    shipped = Path(str(files("hypnostream.training") / "recipes" / f"{recipe}.toml"))
-    return shipped if shipped.is_file() else Path(recipe)
 
 
 def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str) -> None:

@@ -23,14 +23,15 @@ class Recipe:
     fit: StagerSettings = field(default_factory=StagerSettings)
 
 
-def default_recipe_path() -> Path:
-    """The recipe of the shipped bundle."""
-    return Path(str(files("hypnostream.training") / "recipes" / "stager.toml"))
+def recipe_path(recipe: str) -> Path:
+    """A recipe by the name of a shipped one ("neuronet-product"), or by its path."""
+    shipped = Path(str(files("hypnostream.training") / "recipes" / f"{recipe}.toml"))
+    return shipped if shipped.is_file() else Path(recipe)
 
 
 def load_recipe(path: Path | None = None) -> Recipe:
     """Read a recipe. Raises UserError naming the file and the key."""
-    path = default_recipe_path() if path is None else path
+    path = recipe_path("stager") if path is None else path
     recipe = load_settings(path, Recipe)
     if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
         raise UserError(f"recipe {path}: seeds {list(recipe.seeds)} must be at least one, each once")

@@ -16,7 +16,6 @@ from hypnostream.errors import UserError
 from hypnostream.training.channel_weights import pretrained_encoders
 from hypnostream.training.cross_modal_task import CrossModalTask, Pretrained
 from hypnostream.training.evaluation.binary import BinaryAgreement, binary_table
-from hypnostream.training.neuronet_run import recipe_path
 from hypnostream.training.pretrain_synthsleepnet import (
     Nights,
     SynthSleepNetRecipe,
@@ -29,7 +28,7 @@ from hypnostream.training.pretrain_synthsleepnet import (
 )
 from hypnostream.training.probe import ProbeResult, probe
 from hypnostream.training.progress import told
-from hypnostream.training.recipe import load_settings
+from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.run import WEIGHTS, Run
 from hypnostream.training.signal_night import SignalNight
 from hypnostream.training.signal_nights import read_signal_night

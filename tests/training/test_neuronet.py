@@ -18,9 +18,9 @@ from hypnostream.training.losses.masked import masked_mse, target_of
 from hypnostream.training.losses.next_frame import next_frame_mse
 from hypnostream.training.losses.spread import spread
 from hypnostream.training.neuronet_nights import NightSet
-from hypnostream.training.neuronet_run import NeuroNetRecipe, pretrain, recipe_path
+from hypnostream.training.neuronet_run import NeuroNetRecipe, pretrain
 from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
-from hypnostream.training.recipe import load_settings
+from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.scaled_frames import ScaledFrames, frames_of_kind
 from hypnostream.training.signal_night import SignalNight
 from tests.models.test_neuronet import REFERENCE, SMALL

@@ -19,10 +19,9 @@ from hypnostream.training.cross_modal_task import CrossModalSettings
 from hypnostream.training.frame_weights import save_frame_encoder
 from hypnostream.training.frozen_features import event_epochs, signal_features
 from hypnostream.training.loop import LoopSettings
-from hypnostream.training.neuronet_run import recipe_path
 from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe, held_out, of_signals, of_tokens
 from hypnostream.training.probe import ProbeSettings
-from hypnostream.training.recipe import load_settings
+from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.signal_night import SignalNight
 from hypnostream.training.signal_nights import write_signal_night
 from hypnostream.training.synthsleepnet_run import apart, nights_in, pretrain, probe_command
