@@ -1,10 +1,12 @@
 """`epochs.parquet`: one row an epoch, for pandas, polars, R and DuckDB.
 
-A night has about a thousand rows, so the file is rewritten whole, atomically, at most every five minutes and at the
-end: whenever the process dies a readable file is left, and the result log has what is not in it. Oftener is not for
-free: each time there are a few rows more, for which the allocator needs room anew, 1.2 MiB an hour with every epoch.
+A night has about a thousand rows, so the file is rewritten whole, atomically: with the first epoch, then at most every
+five minutes, and at the end. Whenever the process dies a readable file is left, and the result log has what is not in
+it. Oftener is not for free: each time there are a few rows more, for which the allocator needs room anew, 1.2 MiB an
+hour with every epoch.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,7 +65,7 @@ class EpochTable:
         self.channels = tuple(channels)
         self._results: list[StageResult] = []
         self._clock = clock
-        self._written_s = clock()
+        self._written_s = -math.inf
 
     def append(self, result: StageResult) -> None:
         """Add the final result of an epoch, and rewrite the file if that is due.
