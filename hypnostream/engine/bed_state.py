@@ -1,6 +1,7 @@
 """What a bed says of a step, and all that it remembers between steps."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypnostream.engine.path import PathState, StreamCounts
 from hypnostream.engine.results import StageResult
@@ -18,13 +19,23 @@ class Said:
     annotations: list[Annotation] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class BedState:
-    """All that a bed remembers: arrays, numbers and words.
+class StreamsState(NamedTuple):
+    """All that the streams of a bed remember: the first fields of BedState.
 
     `waiting` says when a stream whose place another has may ask for it; `past` counts what came of a stream by paths
     that were closed.
     """
+
+    t0_s: float
+    streams: list[StreamInfo]
+    waiting: dict[str, float]
+    past: dict[str, StreamCounts]
+    paths: list[PathState]
+
+
+@dataclass(slots=True)
+class BedState:
+    """All that a bed remembers: arrays, numbers and words. It is what checkpoints hold: names and order stay."""
 
     t0_s: float
     streams: list[StreamInfo]

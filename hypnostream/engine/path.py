@@ -5,20 +5,23 @@
 It watches the stream too: that it stalled, that it speaks again, how many samples did not come.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypnostream.stream.channels import Derivation
 from hypnostream.stream.conditioner import conditioner_for
 from hypnostream.stream.conditioning import ConditionerState, StreamConditioner
-from hypnostream.stream.irregular import IrregularConditioner, IrregularState
+from hypnostream.stream.irregular import IrregularConditioner, IrregularState, steady
 from hypnostream.stream.reorder import Reorder, ReorderState
 from hypnostream.stream.ring import RingBuffer
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import SAMPLES_LOST, SOURCE_RESUMED, SOURCE_STALLED, Chunk, Notice, StreamInfo
 
 RING_S = 120.0  # how much raw signal a ring keeps: more than any chunk, little enough for a ward in memory
+HAND_OVER_S = 30.0  # a stream that has said nothing for so long gives its place to one that offers to serve
 _IRREGULAR_RING = 1024  # samples
+_FAR = 1 << 20  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,9 @@ class StreamCounts:
     out_of_order: int
     dropped: int
     gaps: int
+
+    def __add__(self, later: "StreamCounts") -> "StreamCounts":
+        return StreamCounts(*(getattr(self, name) + getattr(later, name) for name in self.__slots__))
 
 
 @dataclass(slots=True)
@@ -93,6 +99,10 @@ class StreamPath:
         """Stream time up to which samples came; of one that has said nothing yet, when it was heard of."""
         return self.conditioner.reached_s if self.conditioner.timeline.received else self.heard_s
 
+    def is_gone(self, now_s: float) -> bool:
+        """Whether it serves something, and has said nothing for so long that another may."""
+        return bool(self.places) and self.stalled and now_s - self.heard_s >= max(HAND_OVER_S, self.stall_s)
+
     def push(self, chunk: Chunk, now_s: float) -> tuple[list[Seconds], list[Notice]]:
         """Take samples that came by `now_s` of the session's clock."""
         if not len(chunk.timestamps):
@@ -125,6 +135,13 @@ class StreamPath:
     def flush(self, until_second: int, incomplete: bool = True) -> list[Seconds]:
         """What comes before `until_second`: see StreamConditioner.flush."""
         return self.conditioner.flush(until_second, incomplete)
+
+    def end(self, until_second: int) -> list[Seconds]:
+        """What still comes of a stream that is another one from `until_second` on."""
+        held = self.release(math.inf)
+        # Of a stream without a rate all that is certain has come out; more would be said of the future.
+        until = self.conditioner.next_second + _FAR if steady(self.info) else until_second
+        return held + self.flush(until, incomplete=False)
 
     def _condition(self, chunk: Chunk) -> list[Seconds]:
         seconds: list[Seconds] = []

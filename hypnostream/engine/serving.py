@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import ChannelSpec, Derivation
 from hypnostream.stream.montage import resolve
-from hypnostream.stream.source import StreamInfo
+from hypnostream.stream.source import SOURCE_CHANGED, SOURCE_FOUND, SOURCE_REFUSED, Notice, StreamInfo
 
 NOT_WANTED = "what it could serve is served already, or is no input of this model"
 
@@ -72,3 +72,16 @@ def difference(before: StreamInfo, after: StreamInfo) -> str:
         if len(pairs) > 4:
             said.append(f"and {len(pairs) - 4} channels more")
     return "; ".join(said)
+
+
+def taken_for(name: str, now_s: float, derivations: Sequence[Derivation], changed: str, why: str) -> Notice:
+    """What is said of a stream that was found, or came back `changed`: what it serves, or `why` nothing."""
+    if not derivations:
+        if changed:
+            return Notice(SOURCE_REFUSED, name, now_s, f"{changed}: {why}")
+        return Notice(SOURCE_FOUND, name, now_s, f"serves nothing: {why or NOT_WANTED}")
+    serves = ", ".join(f"{d.spec.name} from {d.label}" for d in derivations)
+    serves += f" ({why})" if why else ""
+    if changed:
+        return Notice(SOURCE_CHANGED, name, now_s, f"{changed}; a new segment, {serves}")
+    return Notice(SOURCE_FOUND, name, now_s, serves)

@@ -238,6 +238,42 @@ def test_a_stream_of_no_use_to_the_model_is_looked_after_too() -> None:
     assert set(served(bed).values()) == {"EEG"}
 
 
+def test_a_stream_that_asks_for_a_place_in_vain_goes_on_as_it_was_and_nothing_is_said() -> None:
+    bed = empty_bed()
+    say(bed, 0.0, [EEG, POSITION])
+    play(bed, [EEG, POSITION], 0.0, 10.0)
+    said = play(bed, [POSITION], 10.0, 45.0)  # from 40 s on the EEG's places are free: asked for, in vain
+    play(bed, [], 45.0, 55.0)
+    said.notices += play(bed, [POSITION], 55.0, 70.0).notices
+    of_position = [notice for notice in said.notices if notice.subject == "Position"]
+    assert [(notice.kind, notice.samples) for notice in of_position] == [(SOURCE_RESUMED, None), (SAMPLES_LOST, 10)]
+    assert bed.gaps["Position"] == 1
+    assert bed.counts["Position"].lost == 10
+
+
+def test_a_stream_that_gave_its_place_away_is_looked_after_when_it_asks_for_it_in_vain() -> None:
+    bed = empty_bed()
+    other = replace(EEG, stream_id="Other")
+    say(bed, 0.0, [EEG, EOG])
+    play(bed, [EEG, EOG], 0.0, 10.0)
+    say(bed, 20.0, [])
+    say(bed, 45.0, [other])
+    said = play(bed, [EEG, other], 45.0, 65.0)  # the EOG's place is free, and the EEG has no use for it
+    assert [notice.detail[:15] for notice in said.notices if notice.kind == SOURCE_FOUND] == ["serves nothing:"]
+    assert bed.counts["EEG"].received == 30 * 128
+
+
+def test_what_a_stream_lost_is_said_before_it_takes_a_place() -> None:
+    bed = empty_bed()
+    spare = replace(EEG, stream_id="Spare")
+    say(bed, 0.0, [EEG, spare])
+    play(bed, [EEG, spare], 0.0, 31.0)
+    play(bed, [spare], 31.0, 33.0)
+    said = play(bed, [spare], 33.5, 61.5)
+    assert [kind for kind in kinds(said) if kind[1] == "Spare"] == [(SAMPLES_LOST, "Spare"), (SOURCE_FOUND, "Spare")]
+    assert [notice.samples for notice in said.notices if notice.subject == "Spare"] == [64, None]
+
+
 def test_what_was_asked_for_and_is_not_there_is_said() -> None:
     bed = empty_bed(overrides={"eeg_frontal": "Kanal 7"})
     said = say(bed, 0.0, [EEG])
