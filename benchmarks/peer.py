@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.soak import children
+from benchmarks.processes import family
 from hypnostream.bridges.lsl_config import private_lsl_config
 
 PROGRAMS = Path(__file__).parent / "peers"
@@ -67,11 +67,6 @@ def lsl_environment(session: str) -> Iterator[dict[str, str]]:
         config = Path(folder) / "lsl.cfg"
         config.write_text(private_lsl_config(session))
         yield {**os.environ, **ONE_THREAD, "LSLAPICFG": str(config), "PYLSL_LIB": liblsl, "MNE_LSL_LIB": liblsl}
-
-
-def family(pid: int) -> list[int]:
-    """A process and all below it."""
-    return [pid, *(member for child in children(pid) for member in family(child))]
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peer import family, lsl_environment, peer_command, peer_python, quiet, talking
+from benchmarks.peer import lsl_environment, peer_command, peer_python, quiet, talking
+from benchmarks.processes import family, processor_s
 from benchmarks.report import heading, quantile, table
-from benchmarks.soak import DEVICES, PACKET, RATE_HZ, processor_s, receive, send
+from benchmarks.soak import DEVICES, PACKET, RATE_HZ, receive, send
 from hypnostream.bridges.lsl import LslSource
 from hypnostream.bridges.lsl_settings import LslSettings
 from hypnostream.bridges.own_process import own_command, own_environment

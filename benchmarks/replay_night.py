@@ -4,7 +4,6 @@ python -m benchmarks.replay_night [rounds]
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.peer import ONE_THREAD, ask_peer, peer_command
+from benchmarks.processes import family, shared_once_mib
 from benchmarks.report import heading, spread, table
 from hypnostream.bridges.bench_process import ProcessCost, measure
 from hypnostream.bridges.own_process import own_command, own_environment
@@ -94,7 +94,7 @@ def _together_mib(command: Sequence[str], environment: dict[str, str]) -> float 
     def watch() -> None:
         nonlocal largest
         while not ended.wait(0.02):
-            largest = max(largest, sum(_pss_mib(pid) for pid in _family(process.pid)))
+            largest = max(largest, sum(shared_once_mib(pid) for pid in family(process.pid)))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -102,24 +102,6 @@ def _together_mib(command: Sequence[str], environment: dict[str, str]) -> float 
     ended.set()
     watcher.join()
     return largest
-
-
-def _family(pid: int) -> list[int]:
-    """A process and all below it."""
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-        children = [int(child) for t in threads for child in Path(f"/proc/{pid}/task/{t}/children").read_text().split()]
-    except OSError:
-        return [pid]
-    return [pid, *(member for child in children for member in _family(child))]
-
-
-def _pss_mib(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 if __name__ == "__main__":

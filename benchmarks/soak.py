@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.processes import children, memory_mib, processor_s
 from benchmarks.report import heading, quantile, table
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.lsl_config import use_private_lsl
@@ -91,23 +92,6 @@ def receive(address: str, out: Connection) -> None:
     out.send_bytes(json.dumps([arrivals, lost, missing, beats, states]).encode())
 
 
-def memory_mib(pid: int, of: str) -> float:
-    """VmRSS of a process, or RssAnon: without the files that it maps, which come and go as the system likes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(of)) / 1024
-
-
-def processor_s(pid: int) -> float:
-    """Processor time of a process, user and system."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100.0
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def main(minutes: float = 60.0, record: bool = False) -> None:
     """Print the table."""
     import subprocess
@@ -151,12 +135,12 @@ def main(minutes: float = 60.0, record: bool = False) -> None:
                     samples.append(
                         (
                             time.monotonic(),
-                            memory_mib(engine.pid, "VmRSS"),
-                            memory_mib(reader[0], "VmRSS"),
+                            memory_mib("VmRSS", engine.pid),
+                            memory_mib("VmRSS", reader[0]),
                             processor_s(engine.pid),
                             processor_s(reader[0]),
-                            memory_mib(engine.pid, "RssAnon"),
-                            memory_mib(reader[0], "RssAnon"),
+                            memory_mib("RssAnon", engine.pid),
+                            memory_mib("RssAnon", reader[0]),
                         )
                     )
             except (OSError, StopIteration):

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.processes import memory_mib
 from benchmarks.report import heading, table
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.keeper import SessionKeeper
@@ -147,12 +148,6 @@ class Ruler:
         if now_s >= self._weighed_s:
             self._weighed_s = now_s + WEIGH_S
             self.journal_bytes = max(self.journal_bytes, bytes_in(self.journal))
-
-
-def memory_mib(name: str) -> float:
-    """VmRSS of this process, or VmHWM, the most that it was."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def bytes_in(folder: Path) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import children, memory_mib
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.messages import EpochMessage, Message, StatusMessage
 
@@ -133,14 +134,9 @@ class Engine:
         """To the engine alone, not to its children."""
         os.kill(self.process.pid, number)
 
-    def children(self) -> list[int]:
-        """Its child processes, the reader among them. Linux only."""
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for path in tasks for pid in path.read_text().split()]
-
     def reader(self) -> int | None:
         """The child that reads LSL, if there is one: the one that has liblsl in its memory."""
-        for pid in self.children():
+        for pid in children(self.process.pid):
             try:
                 if "liblsl" in Path(f"/proc/{pid}/maps").read_text():
                     return pid
@@ -150,8 +146,7 @@ class Engine:
 
     def resident_mib(self) -> float:
         """Resident memory. Linux only."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+        return memory_mib("VmRSS", self.process.pid)
 
     def stderr(self) -> str:
         """The last line that it said."""
@@ -165,8 +160,8 @@ class Engine:
 
     def kill(self) -> None:
         """It and its children; nothing is left behind."""
-        children = self.children() if self.process.poll() is None else []
-        for pid in (self.process.pid, *children):
+        below = children(self.process.pid) if self.process.poll() is None else []
+        for pid in (self.process.pid, *below):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
