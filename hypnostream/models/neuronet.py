@@ -114,7 +114,7 @@ class NeuroNet(nn.Module):
         x = self.encoder(torch.cat([self.cls.expand(batch, 1, -1), x], dim=1))  # (B, 1 + K, E)
         y = self.decoder_in(x)  # (B, 1 + K, F)
         places = shown.unsqueeze(-1).expand(-1, -1, y.shape[-1])
-        full = self.mask.expand(batch, length, -1).scatter(1, places, y[:, 1:])  # (B, L, F)
+        full = self.mask.to(y.dtype).expand(batch, length, -1).scatter(1, places, y[:, 1:])  # (B, L, F)
         full = torch.cat([y[:, :1], full], dim=1) + self.decoder_positions
         predicted = self.decoder_out(self.decoder(full)[:, 1:])  # (B, L, d)
         return View(predicted, self.projector(x[:, 0]))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
 from hypnostream.training.collapse import effective_rank, token_variance
+from hypnostream.training.distributed import first, first_alone
 from hypnostream.training.frame_probe import ProbeResult, probe, probe_within
 from hypnostream.training.frame_weights import save_frame_encoder
 from hypnostream.training.loop import LoopSettings
@@ -47,9 +48,11 @@ class _Asked:
 def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str) -> None:
     """Make the nights, train, probe. See `pretrain` for what is written."""
     settings = load_settings(recipe_path(recipe), NeuroNetRecipe)
-    with told("nights") as progress:
+    with told("nights") as progress, first_alone(settings.loop.device):
         nights = nights_for(kind, data, out / "nights", settings.simulated, progress)
     report = pretrain(kind, nights, out, settings)
+    if not first():
+        return
     print(f"{kind}: {nights.words}; {len(nights.train)} nights trained on, {len(nights.held_out)} held out")
     for name, found in report["probes"].items():
         print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items() if "_" in key))
@@ -79,6 +82,8 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
             progress(done, passes, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
 
         run.train(NeuroNetTask(module, fitted, recipe.objective, seed), recipe.loop, after_pass)
+    if not first():  # of several processes one probes and writes
+        return {}
     collapse["trained"] = collapse_of(module.frames, watched)
     save_frame_encoder(out / "encoder.safetensors", module.frames, kind)
     probes: dict[str, dict[str, float]] = {}

@@ -15,6 +15,7 @@ from hypnostream.engine.agreement import Agreement
 from hypnostream.errors import UserError
 from hypnostream.training.channel_weights import pretrained_encoders
 from hypnostream.training.cross_modal_task import CrossModalTask, Pretrained
+from hypnostream.training.distributed import first
 from hypnostream.training.evaluation.binary import BinaryAgreement, binary_table
 from hypnostream.training.pretrain_synthsleepnet import (
     Nights,
@@ -51,6 +52,8 @@ def synthsleepnet_command(nights: Path, out: Path, recipe: str, encoders: Path |
     """Pretrain on all but the held-out people, then probe stages with the trained and the untrained model."""
     settings = load_settings(recipe_path(recipe), SynthSleepNetRecipe)
     report = pretrain(nights_in(nights), out, settings, encoders)
+    if not first():
+        return
     for name, found in report["probes"].items():
         print(f"{name}: {found}")
     print(f"weights: {out / WEIGHTS}")
@@ -88,6 +91,8 @@ def pretrain(nights: Nights, out: Path, recipe: SynthSleepNetRecipe, encoders: P
             progress(done, passes, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
 
         run.train(CrossModalTask(module, windows, recipe.objective, recipe.loop.seed), recipe.loop, after_pass)
+    if not first():  # of several processes one probes and writes
+        return {}
     module.cpu()
     found = {name: _probed(each, train, test, "stage", recipe) for name, each in _both(untrained, module)}
     report = {

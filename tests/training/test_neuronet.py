@@ -244,3 +244,9 @@ def test_the_shipped_recipes_are_read_and_the_reference_is_the_papers() -> None:
     assert (reference.model.window, reference.model.kept, reference.objective.temperature) == (27, 5, 0.05)
     with torch.device("meta"):
         assert sum(p.numel() for p in FrameEncoder(product.model.frame).parameters()) <= 0.25e6
+
+
+def test_it_trains_in_bfloat16_too() -> None:
+    exact = train(made(), LoopSettings(passes=1))[0]
+    short = train(made(), LoopSettings(passes=1, precision="bfloat16"))[0]
+    assert short["loss"] == pytest.approx(exact["loss"], rel=0.05)
