@@ -148,3 +148,16 @@ def train_probe(
     from hypnostream.training.synthsleepnet_run import probe_command
 
     probe_command(run, nights, task, out)
+
+
+@train.command("downstream")
+def train_downstream(
+    store: Annotated[Path, typer.Argument(help="What `train ingest` wrote: beats, SpO2 or EEG, with apneas scored.")],
+    out: Annotated[Path, typer.Option(help="Where nights, runs and tables go; it goes on where it was stopped.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "downstream-product",
+    workers: Annotated[int, typer.Option(min=1, help="Models trained side by side.")] = 2,
+) -> None:
+    """Step 3: apnea and hypopnea, fine-tuned, probed and from scratch, with all labels and with few."""
+    from hypnostream.training.downstream.command import downstream_command
+
+    downstream_command(store, out, recipe, workers)

@@ -1,0 +1,1 @@
+"""Step 3: fine-tuning, probes and few labels, for apnea and hypopnea."""

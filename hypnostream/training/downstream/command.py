@@ -1,0 +1,24 @@
+"""`hypnostream train downstream`: from a store to the tables of apnea and hypopnea."""
+
+import json
+from pathlib import Path
+
+from hypnostream.bridges.atomic import write_atomically
+from hypnostream.training.downstream.comparison import DownstreamRecipe, compare
+from hypnostream.training.downstream.event_nights import make_event_nights
+from hypnostream.training.downstream.results import as_json, as_markdown, rows_of
+from hypnostream.training.progress import told
+from hypnostream.training.recipe import load_settings, recipe_path
+
+
+def downstream_command(store: Path, out: Path, recipe: str, workers: int) -> None:
+    """Nights from the store, then all arms of the recipe; goes on where it was stopped. Writes results.json and .md."""
+    settings = load_settings(recipe_path(recipe), DownstreamRecipe)
+    with told("nights") as progress:
+        make_event_nights(store, out / "nights", progress)
+    with told("downstream") as progress:
+        found = compare(out / "nights", out, settings, workers, progress)
+    rows = rows_of(found)
+    write_atomically(out / "results.json", json.dumps(as_json(rows), indent=2).encode())
+    write_atomically(out / "results.md", as_markdown(rows).encode())
+    print(f"results: {out / 'results.md'}")
