@@ -3,6 +3,7 @@
 All of it acts on token features, sequence by sequence, with a generator that the caller seeds.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +60,19 @@ def sensors_lost(mask: Tensor, settings: AugmentSettings, generator: torch.Gener
     return mask * kept.unsqueeze(1) * (~lost).float()
 
 
+def late_starts(
+    lengths: Sequence[int], segment: int, settings: AugmentSettings, generator: torch.Generator
+) -> list[int]:
+    """The epoch from which each night, of `lengths` epochs, is read: some are joined late, a segment before their end
+    at the latest."""
+    starts = []
+    for length in lengths:
+        late = torch.rand(1, generator=generator).item() < settings.late_start
+        latest = min(settings.late_start_epochs, length - segment)
+        starts.append(int(torch.randint(latest + 1, (1,), generator=generator)) if late and latest > 0 else 0)
+    return starts
+
+
 def other_amplifier(shape: Tensor, std: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
     """`shape` (B, L, C, 19) as another recorder would have had it: constant offsets and a tilt of each spectrum.
 
@@ -92,11 +106,17 @@ def other_amplifier(shape: Tensor, std: Tensor, settings: AugmentSettings, gener
     return moved * (shape != 0)
 
 
-def ages_s(mask: Tensor, never_s: float, epoch_s: float = 30.0) -> Tensor:
-    """`mask` (B, L, C) -> seconds since each channel was last there, 0 where it is."""
-    age = torch.full_like(mask[:, 0], never_s)
+def ages_s(mask: Tensor, never_s: float, epoch_s: float = 30.0, anew: Tensor | None = None) -> Tensor:
+    """`mask` (B, L, C) -> seconds since each channel was last there, 0 where it is, `never_s` and more before it was.
+
+    Where `anew` (B, L) is true the row begins there: what was before is not known.
+    """
+    never = torch.full_like(mask[:, 0], never_s)
+    age = never
     out = []
     for step in range(mask.shape[1]):
+        if anew is not None:
+            age = torch.where(anew[:, step, None], never, age)
         age = torch.where(mask[:, step] > 0, torch.zeros_like(age), age + epoch_s)
         out.append(age)
     return torch.stack(out, 1)

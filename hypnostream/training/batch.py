@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypnostream.models.stager import Stager
+from hypnostream.training.signal_night import SignalNight
 from hypnostream.training.token_night import TokenNight
 
 
@@ -16,7 +17,7 @@ from hypnostream.training.token_night import TokenNight
 class Batch:
     """Nights side by side, padded at the end: shape (B, L, C, 19), level (B, L, C, 7), mask (B, L, C), stage (B, L).
 
-    `subject` (B,) numbers the sleepers, -1 where there is none.
+    `subject` (B,) numbers the sleepers.
     """
 
     shape: Tensor
@@ -64,7 +65,7 @@ def set_statistics(model: Stager, nights: Sequence[TokenNight]) -> None:
     )
 
 
-def class_weights(nights: Sequence[TokenNight], power: float) -> Tensor:
+def class_weights(nights: Sequence[TokenNight] | Sequence[SignalNight], power: float) -> Tensor:
     """A weight a stage, its rarity to a power, mean 1 over the scored epochs. Of training nights only."""
     stages = np.concatenate([n.stage for n in nights])
     counts = torch.from_numpy(np.bincount(stages[stages >= 0], minlength=5).astype(np.float32)).clamp(min=1)

@@ -1,7 +1,7 @@
 """The `hypnostream train` commands: each a whole run from a folder of data to files, told as it goes."""
 
 import json
-import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,13 +15,17 @@ from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.card import write_card
 from hypnostream.training.channels import STAGER_CHANNELS
 from hypnostream.training.evaluate import SENSOR_SETS, predict, score
+from hypnostream.training.evaluation.predict_tokens import from_token_nights
+from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.export import ParityReport, export_bundle, save_weights
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
+from hypnostream.training.predictions import NightPrediction
 from hypnostream.training.progress import told
 from hypnostream.training.recipe import Recipe, load_recipe
 from hypnostream.training.recordings.ingest import ingest
 from hypnostream.training.recordings.sets.ucddb import SET as UCDDB
 from hypnostream.training.results_table import Row, markdown_table
+from hypnostream.training.run import git
 from hypnostream.training.splits import Split, sleep_edf_fold, split_by_subject, write_split
 from hypnostream.training.token_night import TokenNight, read_token_night
 from hypnostream.training.tokens import tokenise
@@ -43,9 +47,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     model = ensemble_of(members)
     held_out = [score(split.test, predict(model, split.test, (1, 1, 1)))] if split.test else []
     metrics = _metrics("ucddb022_features", held_out)
-    crossvalidated = out.parent / "crossvalidation" / "results.json"
-    if crossvalidated.exists():
-        metrics |= json.loads(crossvalidated.read_text())["mean"]
+    metrics |= crossvalidated(out.parent / "crossvalidation" / "results.json", recipe)
     bundle = out / "bundle"
     report = _export(model, bundle, split, recipe, metrics)
     save_weights(model, out / "weights.safetensors")
@@ -65,18 +67,32 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     with told("train") as progress:
         # Seed by seed: a run that is cut short has all folds with fewer members, not some folds.
         train_members([member for each in zip(*members.values(), strict=True) for member in each], workers, progress)
-    rows = []
+    rows, said = [], list[NightPrediction]()
     for fold, split in splits.items():
         model = ensemble_of(members[fold])
         save_weights(model, out / f"fold{fold}" / "weights.safetensors")
         _export(model, out / f"fold{fold}" / "bundle", split, recipe, {}, parity_epochs=60)
+        said += from_token_nights(model, split.test)
         for sensors, present in SENSOR_SETS.items():
             found = score(split.test, predict(model, split.test, present))
             rows.append(Row(sensors, str(fold), len({n.subject for n in split.test}), found))
     (out / "results.md").write_text(markdown_table(rows))
-    content = {"rows": [row.as_dict() for row in rows], "mean": _means(rows)}
+    write_predictions(out / "predictions.parquet", PredictionSet(tuple(said), "stager, cross-validated"))
+    content = {"recipe": asdict(recipe), "rows": [row.as_dict() for row in rows], "mean": _means(rows)}
     (out / "results.json").write_text(json.dumps(content, indent=2))
     print(markdown_table(rows))
+
+
+def crossvalidated(results: Path, recipe: Recipe) -> dict[str, float]:
+    """The figures of this very recipe's cross-validation; none where there was none, or it was of another recipe."""
+    if not results.exists():
+        return {}
+    found = json.loads(results.read_text())
+    if found.get("recipe") != json.loads(json.dumps(asdict(recipe))):
+        print(f"{results} is of another recipe: not in the card; run `train crossvalidate` again", file=sys.stderr)
+        return {}
+    means: dict[str, float] = found["mean"]
+    return means
 
 
 def _export(
@@ -130,8 +146,7 @@ def _members(nights: Nights, split: Split[TokenNight], recipe: Recipe, folder: P
 def _write_record(out: Path, recipe: Recipe, split: Split[TokenNight]) -> None:
     """What the run was: its recipe, who was in which part with hashes, and which code made it."""
     out.mkdir(parents=True, exist_ok=True)
-    git = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607
-    record = {"recipe": asdict(recipe), "git": git.stdout.strip() or "unknown", "hypnostream": __version__}
+    record = {"recipe": asdict(recipe), "git": git("rev-parse HEAD") or "unknown", "hypnostream": __version__}
     (out / "run.json").write_text(json.dumps(record, indent=2))
     write_split(out / "manifest.json", split)
 

@@ -15,6 +15,8 @@ import torch
 from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.evaluate import predict, score, under
+from hypnostream.training.evaluation.predict_tokens import from_token_nights
+from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.label_share import labelled_share
 from hypnostream.training.many import Failed, run_each
 from hypnostream.training.members import scale_of, with_seed
@@ -105,7 +107,10 @@ def run_trials(
 
 
 def run_trial(trial: Trial) -> Scores:
-    """Train one, or go on with it, or find it done; judge it under each condition."""
+    """Train one, or go on with it, or find it done; judge it under each condition.
+
+    `predictions.parquet`, for `train evaluate`, is what it says with all that was recorded.
+    """
     torch.set_num_threads(1)
     scores = trial.folder / "scores.json"
     settings = with_seed(overridden(trial.comparison.fit, trial.arm.set), trial.seed)
@@ -120,7 +125,10 @@ def run_trial(trial: Trial) -> Scores:
         task.module.stager.take(pretrained(trial.folder / "pretrained", nights, settings, trial.comparison.pretrain))
     run.train(task, settings.loop)
     test = [read_token_night(path) for path in trial.test]
-    model = StagerEnsemble([task.module.stager])
+    model = StagerEnsemble([task.module.stager]).cpu()
+    causal = settings.model.context != "bidirectional"
+    said = PredictionSet(tuple(from_token_nights(model, test)), trial.arm.name, causal)
+    write_predictions(trial.folder / "predictions.parquet", said)
     found = {}
     for condition in CONDITIONS:
         if condition.name in trial.comparison.conditions or not trial.comparison.conditions:

@@ -10,6 +10,8 @@ from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerConfig
 from hypnostream.training.compare import Arm, Comparison, Trial, run_trial, run_trials, tables, trials
 from hypnostream.training.evaluate import under
+from hypnostream.training.evaluation.report import evaluate
+from hypnostream.training.evaluation.store import read_predictions
 from hypnostream.training.loop import LoopSettings
 from hypnostream.training.missing import CONDITIONS
 from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe
@@ -63,6 +65,11 @@ def test_arms_differ_by_what_they_set_and_are_not_trained_twice(tmp_path: Path) 
     found = run_trials(todo, workers=1)
     assert all(set(scores) == set(SMALL.conditions) for scores in found)
     assert found[0] != found[1]
+    said = [read_predictions(trial.folder / "predictions.parquet") for trial in todo]
+    assert [(each.model, each.causal) for each in said] == [("as it is", True), ("no past", True), ("few labels", True)]
+    staging = evaluate(said[0], said[1]).staging
+    assert staging is not None
+    assert staging.figures["kappa"].value == pytest.approx(found[0]["rate 0.0"]["kappa"])
     weights = [trial.folder / "weights.safetensors" for trial in todo]
     written = [path.stat().st_mtime_ns for path in weights]
     assert run_trials(todo, workers=1) == found

@@ -1,13 +1,15 @@
 """Training: splits keep people apart, augmentation keeps what it must, a run is repeatable and resumable."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
+from hypnostream.engine.session import NEVER_S
 from hypnostream.engine.torch_backend import load_weights
 from hypnostream.errors import UserError
 from hypnostream.models.filling import FILLINGS
@@ -16,12 +18,12 @@ from hypnostream.models.stager import StagerConfig, StagerEnsemble
 from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_SHAPE
 from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
 from hypnostream.training.channels import BANDS
-from hypnostream.training.commands import in_fold
+from hypnostream.training.commands import crossvalidated, in_fold
 from hypnostream.training.evaluate import predict, score
 from hypnostream.training.export import save_weights
-from hypnostream.training.loop import LoopSettings, train
+from hypnostream.training.loop import LoopSettings, Share, train
 from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
-from hypnostream.training.recipe import load_recipe
+from hypnostream.training.recipe import Recipe, load_recipe
 from hypnostream.training.splits import Split, split_by_subject
 from hypnostream.training.stager_task import StagerSettings, StagerTask
 from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
@@ -144,6 +146,52 @@ def test_every_loss_of_training_falls_and_a_seed_is_a_result() -> None:
     for name in ("loss", "full", "lost", "imagination", "smccl"):
         assert last[name] < first[name], name
     assert last["full"] < 0.8 * first["full"]
+
+
+def test_a_night_that_begins_anew_does_not_know_how_long_a_sensor_has_been_gone() -> None:
+    lossy = AugmentSettings(keep=1.0, subset_share=0.0, burst=1.0)
+    task = StagerTask(_nights(), replace(SMALL, segment=8, restart=1.0, augment=lossy))
+    gone = []
+
+    def look(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        mask, age_s = inputs[2][:, 0], inputs[3][:, 0]
+        gone.extend(age_s[mask == 0].tolist())
+
+    with task.module.stager.register_forward_pre_hook(look):
+        list(task.losses(0, 0, Share()))
+    assert len(gone) > 10
+    assert min(gone) >= NEVER_S
+
+
+def test_with_few_labels_there_are_as_many_steps_as_with_all() -> None:
+    nights, settings = _nights(8), replace(SMALL, augment=AugmentSettings(late_start=0.0))
+    few = [night if i == 3 else replace(night, stage=np.full_like(night.stage, -1)) for i, night in enumerate(nights)]
+    steps = [
+        sum(len(list(task.losses(0, index, Share()))) for index in range(task.rounds(0)))
+        for task in (StagerTask(nights, settings), StagerTask(few, settings))
+    ]
+    assert steps[0] == steps[1] == 16
+    with pytest.raises(UserError, match="has a stage"):
+        StagerTask([night for i, night in enumerate(few) if i != 3], SMALL)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
+@pytest.mark.parametrize("filling", FILLINGS)
+def test_it_trains_on_a_gpu(filling: str) -> None:
+    loop = replace(SMALL.loop, passes=1, device="cuda")
+    task = StagerTask(_nights(), replace(SMALL, loop=loop, model=replace(SMALL.model, filling=filling)))
+    assert np.isfinite(train(task, loop)[0]["loss"])
+
+
+def test_a_card_has_no_figures_of_another_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe, results = Recipe(fit=SMALL), tmp_path / "results.json"
+    assert crossvalidated(results, recipe) == {}
+    results.write_text(json.dumps({"recipe": asdict(recipe), "mean": {"kappa": 0.8}}))
+    assert crossvalidated(results, recipe) == {"kappa": 0.8}
+    assert crossvalidated(results, replace(recipe, seeds=(0, 1))) == {}
+    results.write_text(json.dumps({"mean": {"kappa": 0.8}}))  # as written before recipes were in it
+    assert crossvalidated(results, recipe) == {}
+    assert "another recipe" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("filling", FILLINGS)
