@@ -5,7 +5,7 @@ from pathlib import Path
 from hypnostream.bounded_file import read_bounded
 from hypnostream.errors import UserError
 from hypnostream.models.channel_encoder import ChannelEncoder, ChannelEncoderSettings
-from hypnostream.training.frame_weights import load_frame_encoder
+from hypnostream.training.frame_weights import load_frame_encoder, trained_on
 from hypnostream.training.run import WEIGHTS
 
 ENCODER = "encoder.safetensors"
@@ -24,6 +24,11 @@ def pretrained_encoders(folder: Path, settings: ChannelEncoderSettings) -> dict[
     if not runs:
         raise UserError(f"{folder} holds no KIND/{ENCODER}; `train neuronet --kind KIND --out {folder}/KIND` makes it")
     return {run.name: _of_neuronet(run, settings) if settings.depth else _of_frames(run, settings) for run in runs}
+
+
+def people_met(folder: Path) -> frozenset[str]:
+    """Everybody whom one of these encoders was trained on."""
+    return frozenset[str]().union(*(trained_on(path) for path in folder.glob(f"*/{ENCODER}")))
 
 
 def _of_frames(run: Path, settings: ChannelEncoderSettings) -> ChannelEncoder:

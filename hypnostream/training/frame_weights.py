@@ -1,5 +1,6 @@
 """A trained frame encoder as a file: what is kept of step 1, and what step 2 begins with."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,14 +15,15 @@ FORMAT = "hypnostream-frame-encoder-1"
 _MOST_BYTES = 1 << 30
 
 
-def save_frame_encoder(path: Path, encoder: FrameEncoder, kind: str) -> None:
-    """Weights as safetensors, with the kind of signal and the sizes in the header."""
+def save_frame_encoder(path: Path, encoder: FrameEncoder, kind: str, people: Collection[str] = ()) -> None:
+    """Weights as safetensors; in the header the kind of signal, the sizes, and the `people` that it was trained on."""
     from safetensors.torch import save
 
     head = {
         "format": FORMAT,
         "kind": kind,
         "settings": msgspec.json.encode(asdict(encoder.settings)).decode(),
+        "people": msgspec.json.encode(sorted(people)).decode(),
     }
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in encoder.state_dict().items()}
     write_atomically(path, save(tensors, head))
@@ -51,3 +53,15 @@ def load_frame_encoder(path: Path, kind: str | None = None) -> FrameEncoder:
     if kind is not None and head["kind"] != kind:
         raise UserError(f"{path} was trained on {head['kind']!r}, and {kind!r} is asked for; name the right file")
     return encoder.eval()
+
+
+def trained_on(path: Path) -> frozenset[str]:
+    """The people whose nights an encoder has seen: none of them is a stranger to what is built on it."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            head = file.metadata() or {}
+        return frozenset(msgspec.json.decode(head["people"], type=list[str]))
+    except (OSError, SafetensorError, KeyError, msgspec.MsgspecError) as error:
+        raise UserError(f"{path} does not say whom it was trained on; make it again with `train neuronet`") from error

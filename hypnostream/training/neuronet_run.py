@@ -85,7 +85,7 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
     if not first():  # of several processes one probes and writes
         return {}
     collapse["trained"] = collapse_of(module.frames, watched)
-    save_frame_encoder(out / "encoder.safetensors", module.frames, kind)
+    save_frame_encoder(out / "encoder.safetensors", module.frames, kind, {night.subject for night in nights.train})
     probes: dict[str, dict[str, float]] = {}
     for name, encoder in (("untrained", untrained), ("trained", module.frames.cpu())):
         for where, result in probes_of(encoder, fitted, tested).items():

@@ -5,7 +5,7 @@ step 1 trained for its kind, frozen but for LoRA).
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,12 +102,18 @@ def collapse(found: Labelled) -> dict[str, float]:
     return {"rank": effective_rank(x), "variance": token_variance(x)}
 
 
-def held_out(subjects: Sequence[str], share: float, seed: int) -> frozenset[str]:
-    """The subjects that only the probes' last figures see: `share` of them, one at least. Raises UserError for few."""
+def held_out(subjects: Sequence[str], share: float, seed: int, met: Collection[str] = ()) -> frozenset[str]:
+    """The subjects that only the probes' last figures see: `share` of them, one at least, none that step 1 has `met`.
+
+    Raises UserError for too few.
+    """
     every = in_order_of_chance(sorted(set(subjects)), seed, "synthsleepnet")
     if len(every) < 3:
         raise UserError(f"{len(every)} subjects; at least 3 are needed, to learn from, to choose on and to test on")
-    return frozenset(every[: min(max(round(share * len(every)), 1), len(every) - 2)])
+    strangers = [subject for subject in every if subject not in met]
+    if not strangers:
+        raise UserError(f"step 1 was trained on all {len(every)} subjects: none can be tested; bring nights of others")
+    return frozenset(strangers[: min(max(round(share * len(every)), 1), len(every) - 2)])
 
 
 def fingerprint(night: TokenNight | SignalNight) -> str:

@@ -13,7 +13,7 @@ from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.agreement import Agreement
 from hypnostream.errors import UserError
-from hypnostream.training.channel_weights import pretrained_encoders
+from hypnostream.training.channel_weights import people_met, pretrained_encoders
 from hypnostream.training.cross_modal_task import CrossModalTask, Pretrained
 from hypnostream.training.distributed import first
 from hypnostream.training.evaluation.binary import BinaryAgreement, binary_table
@@ -79,7 +79,8 @@ def pretrain(nights: Nights, out: Path, recipe: SynthSleepNetRecipe, encoders: P
 
     It holds `collapse` (rank and variance of the held-out features) and `probes` of stages, untrained and trained.
     """
-    away = held_out([night.subject for night in nights], recipe.tested, recipe.loop.seed)
+    met = people_met(encoders) if encoders else frozenset[str]()
+    away = held_out([night.subject for night in nights], recipe.tested, recipe.loop.seed, met)
     train, test = apart(nights, away)
     module, windows = built(train, recipe, encoders)
     untrained = copy.deepcopy(module)
@@ -103,6 +104,17 @@ def pretrain(nights: Nights, out: Path, recipe: SynthSleepNetRecipe, encoders: P
     }
     write_atomically(out / "report.json", json.dumps(report, indent=2).encode())
     return report
+
+
+def trained(run: Path, nights: Nights) -> tuple[Pretrained, tuple[str, ...]]:
+    """The model of a finished run, which was made of nights like these, and the subjects that it was held back from.
+
+    Raises UserError when the folder holds no such run, or it does not fit the nights' channels.
+    """
+    asked = _asked(run)
+    module, _ = built(nights, asked.recipe, Path(asked.encoders) if asked.encoders else None)
+    _load(module, run / WEIGHTS)
+    return module.eval(), asked.held_out
 
 
 def nights_in(folder: Path) -> Nights:

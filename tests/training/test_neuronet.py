@@ -12,7 +12,7 @@ from hypnostream.errors import UserError
 from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.neuronet import NeuroNet, random_masks
 from hypnostream.training.collapse import effective_rank, token_variance
-from hypnostream.training.frame_weights import load_frame_encoder, save_frame_encoder
+from hypnostream.training.frame_weights import load_frame_encoder, save_frame_encoder, trained_on
 from hypnostream.training.loop import LoopSettings, Share, train
 from hypnostream.training.losses.masked import masked_mse, target_of
 from hypnostream.training.losses.next_frame import next_frame_mse
@@ -221,6 +221,7 @@ def test_a_run_from_nights_to_a_file_that_knows_more_than_before(tmp_path: Path)
     assert report["collapse"]["trained"]["effective_rank"] > 1
     assert {"untrained, held-out people", "trained, held-out people"} <= set(report["probes"])
     kept = load_frame_encoder(tmp_path / "encoder.safetensors", "eeg")
+    assert trained_on(tmp_path / "encoder.safetensors") == {each.subject for each in nights.train}
     frames = torch.randn(3, 400)
     assert kept(frames).shape == (3, SMALL.frame.width)
     assert {path.name for path in tmp_path.iterdir()} >= {

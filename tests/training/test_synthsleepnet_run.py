@@ -187,6 +187,26 @@ def test_who_is_held_out_depends_on_the_names_and_the_seed_alone() -> None:
         held_out(["a", "b", "a"], 0.2, 0)
 
 
+def test_nobody_whom_step_1_was_trained_on_is_held_out_for_step_2(tmp_path: Path) -> None:
+    people = [f"person{seed}" for seed in range(4)]
+    (first,) = held_out(people, SMALL.tested, SMALL.loop.seed)
+    torch.manual_seed(3)
+    (tmp_path / "encoders" / "eeg").mkdir(parents=True)
+    file = tmp_path / "encoders" / "eeg" / "encoder.safetensors"
+    save_frame_encoder(file, FrameEncoder(FRAME), "eeg", [first])
+    nights = [_signal_night(seed) for seed in range(4)]
+    pretrain(nights, tmp_path / "run", SMALL, tmp_path / "encoders")
+    away = json.loads((tmp_path / "run" / "run.json").read_text())["config"]["held_out"]
+    assert len(away) == 1
+    assert first not in away
+    save_frame_encoder(file, FrameEncoder(FRAME), "eeg", people)
+    with pytest.raises(UserError, match="none can be tested"):
+        pretrain(nights, tmp_path / "other", SMALL, tmp_path / "encoders")
+    save_file({"a": torch.zeros(1)}, file)
+    with pytest.raises(UserError, match="whom it was trained on"):
+        pretrain(nights, tmp_path / "other", SMALL, tmp_path / "encoders")
+
+
 def test_a_folder_without_nights_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither token nights"):
         nights_in(tmp_path)
