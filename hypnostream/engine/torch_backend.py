@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hypnostream.engine.backend import Arrays
 from hypnostream.engine.bundle import Bundle
 from hypnostream.errors import UserError
+from hypnostream.models.epoch_model import EpochModel
 from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble
 from hypnostream.models.state import named, rebuilt
 
@@ -18,7 +19,7 @@ from hypnostream.models.state import named, rebuilt
 class TorchBackend:
     """A trained model in torch behind the bundle's names. See `Backend`."""
 
-    def __init__(self, bundle: Bundle, model: StagerEnsemble) -> None:
+    def __init__(self, bundle: Bundle, model: EpochModel) -> None:
         found = {name: tuple(value.shape[1:]) for name, value in named(model.initial_state(1)).items()}
         promised = {state.input: state.shape for state in bundle.content.epoch.states}
         if found != promised:

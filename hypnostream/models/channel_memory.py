@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 256  # steps whose sums are made as one product of matrices
+LATEST_CHUNK = 32
 
 
 class MemoryState(NamedTuple):
@@ -50,8 +51,7 @@ class ChannelMemory:
     def __call__(self, tokens: Tensor, mask: Tensor, state: MemoryState) -> tuple[Tensor, Tensor, MemoryState]:
         """A stretch: (B, L, C, D), (B, L, C) -> last and mean (B, L, C, D) at each step, and the state after it."""
         there = mask.unsqueeze(-1) > 0  # (B, L, C, 1)
-        ordinal = torch.arange(1, mask.shape[1] + 1, device=mask.device).reshape(1, -1, 1)
-        latest = torch.where(mask > 0, ordinal, torch.zeros_like(ordinal)).cummax(1).values  # (B, L, C) 0: before
+        latest = latest_step(mask)  # (B, L, C) 0: before
         known = torch.cat([state.last.unsqueeze(1), tokens], dim=1)  # (B, 1+L, C, D)
         last = known.gather(1, latest.unsqueeze(-1).expand_as(tokens))
         total = leaky_sum(torch.where(there, tokens, torch.zeros_like(tokens)), state.total, self.memory)
@@ -62,11 +62,28 @@ class ChannelMemory:
 def leaky_sum(x: Tensor, before: Tensor, memory: float) -> Tensor:
     """`s = exp(-1 / memory) s + x` over L steps from `before`: (B, L, C, ...), (B, C, ...) -> (B, L, C, ...)."""
     outputs = []
-    for part in torch.split(x, CHUNK, dim=1):
+    for start in range(0, x.shape[1], CHUNK):
+        part = x[:, start : start + CHUNK]
         t = torch.arange(part.shape[1], device=x.device)
         past = torch.exp(-(t[:, None] - t[None]).clamp(min=0) / memory).tril()  # (l, l)
         first = torch.exp(-(t + 1.0) / memory).reshape(-1, *(1,) * (x.ndim - 2))  # what is left of `before`
         total = (past @ part.flatten(2)).reshape(part.shape)
         outputs.append(total + first * before.unsqueeze(1))
         before = outputs[-1][:, -1]
+    return torch.cat(outputs, dim=1)
+
+
+def latest_step(mask: Tensor) -> Tensor:
+    """Up to each step, the ordinal of the last one in which a channel was there: (B, L, C) -> (B, L, C) int, 0: none.
+
+    By matrices, as opset 17 has no running maximum.
+    """
+    ordinal = torch.arange(1, mask.shape[1] + 1, device=mask.device).reshape(1, -1, 1)
+    outputs = list[Tensor]()
+    seen = torch.where(mask > 0, ordinal, torch.zeros_like(ordinal))
+    for start in range(0, mask.shape[1], LATEST_CHUNK):
+        part = seen[:, start : start + LATEST_CHUNK]
+        so_far = torch.ones(part.shape[1], part.shape[1], dtype=part.dtype, device=mask.device).tril()
+        latest = (part.transpose(1, 2).unsqueeze(-2) * so_far).amax(-1).transpose(1, 2)  # (B, l, C)
+        outputs.append(torch.maximum(latest, outputs[-1][:, -1:]) if outputs else latest)
     return torch.cat(outputs, dim=1)

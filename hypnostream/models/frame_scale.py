@@ -26,16 +26,21 @@ class FrameScale(nn.Module):
     """`prior` is each channel's usual mean |x| in its unit; it counts as `prior_s` seconds and is forgotten like them.
 
     `memory_s` is the time constant: long, so that a stretch of deep sleep still stands out at its end. Seconds without
-    a valid frame change nothing: the level waits for them.
+    a valid frame change nothing: the level waits for them. `dtype` is what a stretch is added up in.
     """
 
     prior: Tensor
 
     def __init__(
-        self, prior: Sequence[float], memory_s: float = 3600.0, prior_s: float = 60.0, limit: float = 20.0
+        self,
+        prior: Sequence[float],
+        memory_s: float = 3600.0,
+        prior_s: float = 60.0,
+        limit: float = 20.0,
+        dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        self.memory_s, self.prior_s, self.limit = memory_s, prior_s, limit
+        self.memory_s, self.prior_s, self.limit, self.dtype = memory_s, prior_s, limit, dtype
         self.register_buffer("prior", torch.tensor(prior, dtype=torch.float32))
         self.keep = float(torch.exp(torch.tensor(-1.0 / memory_s, dtype=torch.float64)))
 
@@ -67,7 +72,7 @@ class FrameScale(nn.Module):
         for first in range(0, mean_abs.shape[1], _STRETCH):
             part = slice(first, first + _STRETCH)
             there = valid[:, part].transpose(1, 2).to(torch.float64)  # (B, C, L)
-            size = mean_abs[:, part].transpose(1, 2).to(torch.float64).sqrt() * there
+            size = mean_abs[:, part].transpose(1, 2).to(self.dtype).sqrt() * there
             seen = there.cumsum(-1)  # valid seconds up to each
             ages = (seen.unsqueeze(-1) - seen.unsqueeze(-2)).clamp(min=0)  # (B, C, L, L)
             past = torch.exp(-ages / self.memory_s).tril()

@@ -19,7 +19,8 @@ from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import FORMAT_VERSION, BundleFile, GraphSpec, StateSpec, TensorSpec, load_bundle
 from hypnostream.engine.torch_backend import TorchBackend
 from hypnostream.errors import UserError
-from hypnostream.models.stager import StagerEnsemble
+from hypnostream.models.epoch_model import EpochModel
+from hypnostream.models.stager import StagerConfig, StagerEnsemble
 from hypnostream.models.state import named, rebuilt
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
@@ -42,10 +43,27 @@ class ParityReport:
     argmax_agreement: float
 
 
+@dataclass(frozen=True, slots=True)
+class FrontEnd:
+    """What a bundle says of how signals become tokens: "spectral" or "neuronet", and what they are relative to."""
+
+    name: str
+    normalisation: str
+
+
+def spectral(config: StagerConfig) -> FrontEnd:
+    """That of `Stager`."""
+    return FrontEnd(
+        "spectral",
+        "shape features by training statistics; levels by their running mean over the night so far "
+        f"(time constant {config.level_memory:g} epochs)",
+    )
+
+
 class StepGraph(nn.Module):
     """The model contract as a module: `(signal, valid, age_s, *state) -> (probabilities, weights, *state')`."""
 
-    def __init__(self, model: StagerEnsemble) -> None:
+    def __init__(self, model: EpochModel) -> None:
         super().__init__()
         self.model = model
         self.like = model.initial_state(1)
@@ -56,7 +74,7 @@ class StepGraph(nn.Module):
         return (*answer, *named(after).values())
 
 
-def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
+def export_graph(model: EpochModel, path: Path, rate_hz: int = 100) -> None:
     """Write the step graph with a free batch size."""
     import onnx
 
@@ -95,7 +113,7 @@ def export_graph(model: StagerEnsemble, path: Path, rate_hz: int = 100) -> None:
 
 
 def export_bundle(
-    model: StagerEnsemble,
+    model: EpochModel,
     directory: Path,
     channels: tuple[ChannelSpec, ...],
     name: str,
@@ -104,8 +122,16 @@ def export_bundle(
     training: dict[str, str],
     metrics: dict[str, float],
     parity_epochs: int = 960,
+    front_end: FrontEnd | None = None,
 ) -> ParityReport:
-    """Write a whole bundle into `directory` and prove it: it loads, and says what torch says over `parity_epochs`."""
+    """Write a whole bundle into `directory` and prove it: it loads, and says what torch says over `parity_epochs`.
+
+    `front_end` need not be said of a `StagerEnsemble`.
+    """
+    if front_end is None:
+        if not isinstance(model, StagerEnsemble):
+            raise ValueError(f"a bundle says which front-end it has; give that of {type(model).__name__}")
+        front_end = spectral(model.config)
     directory.mkdir(parents=True, exist_ok=True)
     rate = channels[0].rate_hz
     export_graph(model, directory / "epoch.onnx", rate)
@@ -130,11 +156,8 @@ def export_bundle(
             states=tuple(StateSpec(n, n, f"next_{n}", tuple(t.shape[1:])) for n, t in state.items()),
         ),
         grid="epoch k is [t0 + 30 k, t0 + 30 (k + 1)) s; t0 is the recording's start, or live the first sample",
-        front_end="spectral",
-        normalisation=(
-            f"shape features by training statistics; levels by their running mean over the night so far "
-            f"(time constant {model.config.level_memory:g} epochs)"
-        ),
+        front_end=front_end.name,
+        normalisation=front_end.normalisation,
         scoring_rule="AASM",
         min_valid_s=model.config.min_valid_s,
         training=training,
@@ -148,7 +171,7 @@ def export_bundle(
     return report
 
 
-def parity(model: StagerEnsemble, directory: Path, epochs: int = 960, seed: int = 0) -> ParityReport:
+def parity(model: EpochModel, directory: Path, epochs: int = 960, seed: int = 0) -> ParityReport:
     """Torch and onnxruntime side by side over a night of coloured noise with sensors that come and go."""
     bundle = load_bundle(directory)
     backends: tuple[Backend, Backend] = (OnnxBackend(bundle), TorchBackend(bundle, model))

@@ -1,4 +1,4 @@
-"""What is asked of a stager that reads each night twice, side by side: with all that was recorded, and with sensors lost.
+"""What is asked of a stager that reads each night twice, side by side: with all that was recorded, and with less.
 
 Staging of both; of the second also to say what the first says, and to imagine the tokens that it lost, whose truth the
 first has.
