@@ -60,7 +60,7 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     """Hold out each fold of Sleep-EDF subjects in turn; no other laboratory is in the training of these."""
     recipe = load_recipe(recipe_path)
     nights = [(path, night) for path, night in staged_nights(data, out, workers) if night.set_name != UCDDB]
-    splits = {fold: split_by_subject([n for _, n in nights], in_fold(fold)) for fold in FOLDS}
+    splits = sleep_edf_splits([night for _, night in nights])
     members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
     for fold, split in splits.items():
         _write_record(out / f"fold{fold}", recipe, split)
@@ -81,6 +81,17 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     content = {"recipe": asdict(recipe), "rows": [row.as_dict() for row in rows], "mean": _means(rows)}
     (out / "results.json").write_text(json.dumps(content, indent=2))
     print(markdown_table(rows))
+
+
+def sleep_edf_splits(nights: Sequence[TokenNight]) -> dict[int, Split[TokenNight]]:
+    """Each fold of Sleep-EDF subjects held out. Raises UserError, before anything is trained, for a fold without."""
+    splits = {fold: split_by_subject(nights, in_fold(fold)) for fold in FOLDS}
+    for fold, split in splits.items():
+        if not split.train or not split.test:
+            raise UserError(
+                f"no Sleep-EDF nights on both sides of fold {fold}: cross-validation needs its subjects"
+            )
+    return splits
 
 
 def crossvalidated(results: Path, recipe: Recipe) -> dict[str, float]:

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
 from hypnostream.models.token_features import WAVELET_SHAPE
+from hypnostream.stream.channels import OK, ChannelSpec, Derivation, Term
+from hypnostream.stream.conditioning import StreamConditioner
+from hypnostream.stream.source import ChannelInfo, Chunk, StreamInfo
+from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.channels import STAGER_CHANNELS
 from hypnostream.training.conditioned import condition
-from hypnostream.training.live_conditioning import condition_epochs
 from hypnostream.training.recordings.blocks import blocks_of
 from hypnostream.training.recordings.recording import UNKNOWN, Block, Channel, Recording, Source
 from hypnostream.training.recordings.sets import sleep_edfx, ucddb
@@ -79,6 +82,32 @@ def test_stored_features_keep_their_epochs_and_say_what_is_missing() -> None:
     assert relative.sum() == pytest.approx(1.0, abs=1e-5)
 
 
+def _conditioned(
+    values: NDArray[np.float32], index: NDArray[np.int64], epochs: int, rate_hz: float, spec: ChannelSpec
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One channel's epochs (M, samples) in the spec's unit, epoch `index` (M,) each; those not given are a gap.
+
+    Returns the signal (epochs, 1, 30 * spec.rate_hz), zeros where there is none, and the valid seconds (epochs, 1, 30).
+    """
+    info = StreamInfo("recording", rate_hz, (ChannelInfo(spec.name, spec.unit),))
+    derivation = Derivation(spec, info.stream_id, (Term(0, 1.0),), spec.name, "recorded as such")
+    conditioner = StreamConditioner(info, [derivation], [0], 0.0)
+    signal = np.zeros((epochs * EPOCH_S, spec.rate_hz), np.float32)
+    valid = np.zeros(epochs * EPOCH_S, np.float32)
+    within = np.arange(values.shape[1]) / rate_hz
+    blocks = []
+    for row, epoch in zip(values, index, strict=True):
+        chunk = Chunk(info.stream_id, np.ascontiguousarray(row[:, None], np.float32), epoch * EPOCH_S + within)
+        blocks += conditioner.push(chunk)
+    blocks += conditioner.flush(epochs * EPOCH_S)
+    for block in blocks:
+        if block.start < 0:
+            continue
+        part = slice(block.start, block.start + block.count)
+        signal[part], valid[part] = block.samples[0], block.quality[0] == OK
+    return signal.reshape(epochs, 1, -1), valid.reshape(epochs, 1, EPOCH_S)
+
+
 def test_signals_are_conditioned_as_they_are_live_with_their_gaps() -> None:
     valid = np.ones(5 * 30, np.bool_)
     valid[60:90] = False  # an epoch that is not there
@@ -87,7 +116,7 @@ def test_signals_are_conditioned_as_they_are_live_with_their_gaps() -> None:
     recording = _of_signals((Channel("C3-A2", "eeg", "uV", RATE_HZ),), [eeg], valid)
     signal, there, montage = condition(recording, STAGER_CHANNELS)
     index = np.array([0, 1, 3, 4])
-    expected = condition_epochs(eeg.reshape(5, -1)[index], index, 5, RATE_HZ, STAGER_CHANNELS[0])
+    expected = _conditioned(eeg.reshape(5, -1)[index], index, 5, RATE_HZ, STAGER_CHANNELS[0])
     assert np.array_equal(signal[:, :1], expected[0])
     assert np.array_equal(there[:, :1], expected[1])
     assert 0 < there[:, 0].sum() <= 120

@@ -18,7 +18,7 @@ from hypnostream.models.stager import StagerConfig, StagerEnsemble
 from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_SHAPE
 from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
 from hypnostream.training.channels import BANDS
-from hypnostream.training.commands import crossvalidated, in_fold
+from hypnostream.training.commands import FOLDS, crossvalidated, in_fold, sleep_edf_splits
 from hypnostream.training.evaluate import predict, score
 from hypnostream.training.export import save_weights
 from hypnostream.training.loop import LoopSettings, Share, train
@@ -77,6 +77,13 @@ def test_both_nights_of_a_subject_stay_together() -> None:
         assert len(split.test) == 4
         assert not {n.subject for n in split.train} & {n.subject for n in split.test}
         assert {entry["night"] for entry in split.manifest()["test"]} == {n.name for n in split.test}
+
+
+def test_without_nights_to_hold_out_nothing_is_trained() -> None:
+    nights = [simulated_night(f"n{s}", f"sleepedf:SC{s:02d}", 20) for s in range(10)]
+    assert {fold: len(split.test) for fold, split in sleep_edf_splits(nights).items()} == dict.fromkeys(FOLDS, 2)
+    with pytest.raises(UserError, match="fold 0"):
+        sleep_edf_splits(_nights())
 
 
 def test_a_night_comes_back_from_its_file(tmp_path: Path) -> None:
