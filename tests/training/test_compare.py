@@ -17,7 +17,7 @@ from hypnostream.training.missing import CONDITIONS
 from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.stager_task import StagerSettings
-from hypnostream.training.token_night import TokenNight, write_token_night
+from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
 from tests.training.test_training import simulated_night
 
 FIT = StagerSettings(
@@ -87,6 +87,21 @@ def test_another_setting_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     other = replace(trial, comparison=replace(trial.comparison, fit=replace(FIT, class_power=0.5)))
     with pytest.raises(UserError, match="class_power"):
         run_trial(other)
+
+
+def test_nothing_of_those_who_are_judged_reaches_the_weights(tmp_path: Path) -> None:
+    written = []
+    for folder, factor in ((tmp_path / "a", 1.0), (tmp_path / "b", 5.0)):
+        folder.mkdir()
+        trial = _trials(folder, replace(SMALL, arms=SMALL.arms[2:], seeds=(0,)))[0]
+        for path in trial.test:
+            night = read_token_night(path)
+            stage = ((night.stage + int(factor)) % 5).astype(np.int8)
+            write_token_night(path, replace(night, shape=night.shape * np.float32(factor), stage=stage))
+        run_trial(trial)
+        written.append([path.read_bytes() for path in sorted(trial.folder.rglob("weights.safetensors"))])
+    assert len(written[0]) == 2  # the arm's, and those of its pretraining
+    assert written[0] == written[1]
 
 
 def test_a_condition_takes_the_same_from_a_night_in_any_company(tmp_path: Path) -> None:
