@@ -88,9 +88,7 @@ def sleep_edf_splits(nights: Sequence[TokenNight]) -> dict[int, Split[TokenNight
     splits = {fold: split_by_subject(nights, in_fold(fold)) for fold in FOLDS}
     for fold, split in splits.items():
         if not split.train or not split.test:
-            raise UserError(
-                f"no Sleep-EDF nights on both sides of fold {fold}: cross-validation needs its subjects"
-            )
+            raise UserError(f"no Sleep-EDF nights on both sides of fold {fold}: cross-validation needs its subjects")
     return splits
 
 
@@ -120,8 +118,8 @@ def _export(
         "nights": str(len(split.train)),
         "subjects": str(len({night.subject for night in split.train})),
         "held_out": ", ".join(sorted({night.subject for night in split.test})),
-        "scoring": "R&K by people, S3 and S4 merged to AASM's N3",
-        "licence": "ODC-By 1.0",
+        "scoring": "by people, as each set was; S3 and S4 of R&K merged to AASM's N3",
+        "licence": "; ".join(sorted({night.licence for night in split.train} - {""})),
         "recipe": json.dumps(asdict(recipe)),
     }
     card = write_card(split, model, metrics)
