@@ -19,7 +19,7 @@ from hypnostream.training.evaluation.predict_tokens import from_token_nights
 from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.label_share import labelled_share
 from hypnostream.training.many import Failed, run_each
-from hypnostream.training.members import scale_of, with_seed
+from hypnostream.training.members import alone, scale_of, with_seed
 from hypnostream.training.missing import CONDITIONS
 from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe
 from hypnostream.training.pretrained import pretrained
@@ -92,6 +92,7 @@ def run_trials(
     todo: Sequence[Trial], workers: int, progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> list[Scores]:
     """Train and judge all; raises UserError, when the others are done, if one could not be."""
+    alone()
     found: dict[int, Scores] = {}
     failed = []
     progress(0, len(todo), "")

@@ -7,14 +7,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hypnostream.engine.agreement import Agreement, agreement
 from hypnostream.engine.session import NEVER_S
 from hypnostream.models.stager import Stager, StagerEnsemble
 from hypnostream.training.augment import ages_s
-from hypnostream.training.batch import collate
+from hypnostream.training.batch import Batch, collate
 from hypnostream.training.missing import Condition
 from hypnostream.training.token_night import TokenNight
+
+SEGMENT = 128  # epochs, as in the recipes
 
 # Which sensors each line of a table has: frontal EEG, posterior EEG, EOG.
 SENSOR_SETS: Mapping[str, tuple[int, ...]] = {
@@ -38,7 +41,11 @@ def under(condition: Condition, nights: Sequence[TokenNight]) -> list[TokenNight
 def predict(
     model: StagerEnsemble, nights: Sequence[TokenNight], sensors: tuple[int, ...] | None = None, batch: int = 16
 ) -> list[NDArray[np.float32]]:
-    """Probabilities (N, 5) of each night, in order, with only `sensors` there (None: what the nights have)."""
+    """Probabilities (N, 5) of each night, in order, with only `sensors` there (None: what the nights have).
+
+    Read in segments as in training, the state carried: to a causal model that is all one, and one that is not looks
+    ahead no further than it was trained to.
+    """
     model.eval()
     results: list[NDArray[np.float32]] = []
     with torch.no_grad():
@@ -47,14 +54,20 @@ def predict(
             data = collate(chosen)
             mask = data.mask if sensors is None else data.mask * torch.tensor(sensors, dtype=torch.float32)
             age_s = ages_s(mask, NEVER_S)
-            each = [
-                torch.softmax(member(data.shape, data.level, mask, age_s)[0].logits, -1)
-                for member in model.members
-                if isinstance(member, Stager)
-            ]
+            each = [_read(member, data, mask, age_s) for member in model.members if isinstance(member, Stager)]
             p = torch.stack(each).mean(0).numpy()
             results += [p[row, : len(night)] for row, night in enumerate(chosen)]
     return results
+
+
+def _read(stager: Stager, data: Batch, mask: Tensor, age_s: Tensor) -> Tensor:
+    """Probabilities (B, L, 5) of one stager."""
+    said, state = [], None
+    for start in range(0, data.length, SEGMENT):
+        part = slice(start, start + SEGMENT)
+        staged, state = stager(data.shape[:, part], data.level[:, part], mask[:, part], age_s[:, part], state)
+        said.append(torch.softmax(staged.logits, -1))
+    return torch.cat(said, 1)
 
 
 def score(nights: Sequence[TokenNight], probabilities: Sequence[NDArray[np.float32]]) -> Agreement:

@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 
 BURSTS_S = (5.0, 60.0, 1200.0)  # mean lengths: an artefact, a loose lead, an electrode that fell off and was put back
+BURST_RATE = 0.3  # of the time, of each channel
+LATEST = 240  # epochs: two hours
+EPOCH_S = 30.0
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 
@@ -115,6 +118,14 @@ def _at_rate(mask: Tensor, generator: torch.Generator, rate: float) -> Tensor:
     return randomly_missing(mask, rate, generator)
 
 
+def _bursts(mask: Tensor, generator: torch.Generator, mean_s: float) -> Tensor:
+    return bursts(mask, BURST_RATE, mean_s, EPOCH_S, generator)
+
+
+def _late(mask: Tensor, generator: torch.Generator) -> Tensor:
+    return arriving_late(mask, LATEST, generator)
+
+
 def _only(mask: Tensor, generator: torch.Generator, kept: tuple[bool, ...]) -> Tensor:
     return only(mask, kept)
 
@@ -158,12 +169,16 @@ class Condition:
 
 
 def conditions(names: Sequence[str]) -> tuple[Condition, ...]:
-    """What a model is judged under, for channels of these names: each rate, each subset, each channel lost halfway."""
+    """What a model is judged under, for channels of these names: each rate, each subset, each channel lost halfway, and
+    what happens at a bed: loss that comes and goes, a channel that falls off for good, channels that join late."""
     count = len(names)
     return (
         *(Condition(f"rate {rate}", partial(_at_rate, rate=rate)) for rate in RATES),
         *(Condition("only " + _named(names, kept), partial(_only, kept=kept)) for kept in subsets(count)[1:]),
         *(Condition(f"{names[c]} lost halfway", partial(_half, channel=c)) for c in range(count) if count > 1),
+        *(Condition(f"bursts of {s / 60:g} min", partial(_bursts, mean_s=s)) for s in BURSTS_S if s >= EPOCH_S),
+        Condition("one lost for good", permanently_lost),
+        Condition("joining late", _late),
     )
 
 

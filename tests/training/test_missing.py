@@ -144,13 +144,23 @@ def test_the_grid_has_each_rate_each_subset_and_each_channel_lost() -> None:
         "eeg_frontal lost halfway",
         "eeg_posterior lost halfway",
         "eog lost halfway",
+        "bursts of 1 min",
+        "bursts of 20 min",
+        "one lost for good",
+        "joining late",
     ]
     mask = torch.ones(1, 100, 3)
     said = {c.name: c.apply(mask, _chance()) for c in CONDITIONS}
     assert torch.equal(said["rate 0.0"], mask)
     assert said["only eog"].mean((0, 1)).tolist() == [0, 0, 1]
     assert said["eog lost halfway"].mean((0, 1)).tolist() == [1, 1, 0.5]
-    assert len(conditions(("eeg",))) == 6
+    long = torch.ones(1, 6000, 3)
+    assert {c.name: float(c.apply(long, _chance()).mean()) for c in CONDITIONS}["bursts of 1 min"] == pytest.approx(
+        0.7, abs=0.05
+    )
+    assert not said["one lost for good"][0, -1].all()
+    assert not said["joining late"][0, 0].all()
+    assert len(conditions(("eeg",))) == 10
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -14,7 +14,7 @@ from hypnostream.engine.torch_backend import load_weights
 from hypnostream.errors import UserError
 from hypnostream.models.filling import FILLINGS
 from hypnostream.models.fills import MeanToken
-from hypnostream.models.stager import StagerConfig, StagerEnsemble
+from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble
 from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_SHAPE
 from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
 from hypnostream.training.channels import BANDS
@@ -241,7 +241,6 @@ def test_members_are_trained_once_and_scored(tmp_path: Path) -> None:
 
 
 def test_weights_come_back_and_strangers_are_refused(tmp_path: Path) -> None:
-    from hypnostream.models.stager import Stager
 
     model = StagerEnsemble([Stager(SMALL.model)])
     save_weights(model, tmp_path / "w.safetensors")
@@ -273,3 +272,22 @@ def test_results_of_all_folds_become_one_table() -> None:
     assert "| EEG | 0 | 3 | 8 | 1.000 | 1.000 | 1.000 |" in table
     assert "**mean**" in table
     assert json.dumps([row.as_dict() for row in rows])
+
+
+def test_several_processes_of_torchrun_do_not_train_the_same_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="--workers"):
+        train_members([], workers=1)
+
+
+def test_a_night_is_predicted_as_it_was_trained_on_in_segments() -> None:
+    night = simulated_night("long", "one", epochs=300)
+    for context, same in (("mamba2", True), ("bidirectional", False)):
+        torch.manual_seed(0)
+        stager = Stager(replace(SMALL.model, context=context)).eval()
+        (said,) = predict(StagerEnsemble([stager]), [night])
+        changed = replace(night, shape=night.shape.copy())
+        changed.shape[200:] += 1
+        (other,) = predict(StagerEnsemble([stager]), [changed])
+        assert np.allclose(said[:128], other[:128], atol=1e-5)  # of the segment before
+        assert np.allclose(said[128:200], other[128:200], atol=1e-5) == same
