@@ -137,6 +137,19 @@ def train_synthsleepnet(
     synthsleepnet_command(nights, out, recipe, encoders)
 
 
+@train.command("frame-stager")
+def train_frame_stager(
+    nights: Annotated[Path, typer.Option(help="A folder of signal nights.")],
+    encoders: Annotated[Path, typer.Option(help="KIND/ runs of `train neuronet`, or a `train synthsleepnet` run.")],
+    out: Annotated[Path, typer.Option(help="Where the run and its bundle go.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "frame-stager",
+) -> None:
+    """A stager on a learned front-end: fit, hold out, export, parity report."""
+    from hypnostream.training.frame_stager_run import frame_stager_command
+
+    frame_stager_command(nights, encoders, out, recipe)
+
+
 @train.command("probe")
 def train_probe(
     run: Annotated[Path, typer.Argument(help="A finished run of `train synthsleepnet`.")],

@@ -35,7 +35,7 @@ class FrameFront(nn.Module):
 
     def __init__(self, encoder_of: Sequence[int], usual: Sequence[float], settings: FrameSettings) -> None:
         super().__init__()
-        self.encoder_of = tuple(encoder_of)
+        self.encoder_of, self.width = tuple(encoder_of), settings.width
         # float32, as the graph of a bundle is: a matrix of 30 seconds loses nothing by it.
         self.scale = FrameScale(usual, dtype=torch.float32)
         self.encoders = nn.ModuleList(FrameEncoder(settings) for _ in range(max(self.encoder_of) + 1))
