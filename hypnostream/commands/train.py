@@ -111,17 +111,30 @@ def train_sizes(
     sizes_command(recipe)
 
 
+@train.command("signal-nights")
+def train_signal_nights(
+    store: Annotated[Path, typer.Argument(help="What `train ingest` wrote: recordings with raw signals.")],
+    out: Annotated[Path, typer.Argument(help="Where the nights go: a folder each.")],
+    workers: Annotated[int, typer.Option(min=1, help="Recordings side by side.")] = 2,
+) -> None:
+    """Make signal nights for steps 1 and 2: raw EEG, EOG, EMG, ECG, flow and effort, conditioned as they are live."""
+    from hypnostream.training.signal_store import signal_nights_command
+
+    signal_nights_command(store, out, workers)
+
+
 @train.command("neuronet")
 def train_neuronet(
     kind: Annotated[str, typer.Option(help="eeg, eog, emg, ecg, flow or effort.")],
     out: Annotated[Path, typer.Option(help="Where the run and its encoder go.")],
-    data: Annotated[Path | None, typer.Option(help="The folder that holds the sets; without it, simulated.")] = None,
+    nights: Annotated[Path | None, typer.Option(help="What `train signal-nights` wrote.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Or the folder that holds UCDDB; without both, simulated.")] = None,
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "neuronet-product",
 ) -> None:
     """Step 1: a frame encoder for one kind of signal, without labels, and a probe of what it learned."""
     from hypnostream.training.neuronet_run import neuronet_command
 
-    neuronet_command(kind, data, out, recipe)
+    neuronet_command(kind, data, out, recipe, nights)
 
 
 @train.command("synthsleepnet")

@@ -13,25 +13,25 @@ from hypnostream.stream.montage import resolve
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import ChannelInfo, Chunk, StreamInfo
 from hypnostream.stream.stages import EPOCH_S
-from hypnostream.training.recordings.recording import Block, Recording
+from hypnostream.training.recordings.recording import Block, Channel, Recording
 
 _ROUNDING = 1e-6  # of a sample
 
 
-def recorded_streams(recording: Recording) -> tuple[tuple[StreamInfo, ...], tuple[tuple[int, ...], ...]]:
-    """The channels as streams, one a rate, and each stream's channels as places in the recording.
+def recorded_streams(channels: Sequence[Channel]) -> tuple[tuple[StreamInfo, ...], tuple[tuple[int, ...], ...]]:
+    """A recording's channels as streams, one a rate, and each stream's channels as places in the recording.
 
     Rates below 1 Hz are left out: nothing is conditioned at these.
     """
     places: dict[float, list[int]] = defaultdict(list)
-    for place, channel in enumerate(recording.channels):
+    for place, channel in enumerate(channels):
         if channel.rate_hz >= 1:
             places[channel.rate_hz].append(place)
     infos = tuple(
         StreamInfo(
             f"{rate_hz:g} Hz",
             rate_hz,
-            tuple(ChannelInfo(recording.channels[place].label, recording.channels[place].unit) for place in those),
+            tuple(ChannelInfo(channels[place].label, channels[place].unit) for place in those),
         )
         for rate_hz, those in places.items()
     )
@@ -46,11 +46,24 @@ def condition(
     Returns the signal (epochs, C, 30 * rate), zeros where there is none, the valid seconds (epochs, C, 30) in 0/1, and
     the montage, which says what serves which spec and why.
     """
-    streams, places = recorded_streams(recording)
+    signal, valid, montage = condition_seconds(recording, specs)
+    by_epoch = signal.reshape(recording.epochs, EPOCH_S, len(specs), specs[0].rate_hz).transpose(0, 2, 1, 3)
+    return (
+        np.ascontiguousarray(by_epoch).reshape(recording.epochs, len(specs), -1),
+        np.ascontiguousarray(valid.reshape(recording.epochs, EPOCH_S, -1).transpose(0, 2, 1)).astype(np.float32),
+        montage,
+    )
+
+
+def condition_seconds(
+    recording: Recording, specs: Sequence[ChannelSpec]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], Montage]:
+    """As `condition`, second by second: the signal (T, C, rate), and which seconds are valid (T, C)."""
+    streams, places = recorded_streams(recording.channels)
     montage = resolve(streams, specs)
     seconds, rate_hz = recording.epochs * EPOCH_S, specs[0].rate_hz
     signal = np.zeros((seconds, len(specs), rate_hz), np.float32)
-    valid = np.zeros((seconds, len(specs)), np.float32)
+    valid = np.zeros((seconds, len(specs)), np.bool_)
     conditioners = []
     for info, columns in zip(streams, places, strict=True):
         derivations = [each for each in montage.derivations if each.stream_id == info.stream_id]
@@ -72,12 +85,7 @@ def condition(
                     keep(conditioner.push(chunk))
         for conditioner, _ in conditioners:
             keep(conditioner.flush(seconds))
-    by_epoch = signal.reshape(recording.epochs, EPOCH_S, len(specs), rate_hz).transpose(0, 2, 1, 3)
-    return (
-        np.ascontiguousarray(by_epoch).reshape(recording.epochs, len(specs), -1),
-        np.ascontiguousarray(valid.reshape(recording.epochs, EPOCH_S, -1).transpose(0, 2, 1)),
-        montage,
-    )
+    return signal, valid, montage
 
 
 def _chunks(info: StreamInfo, block: Block, columns: Sequence[int], epoch: int) -> Iterator[Chunk]:

@@ -1,6 +1,6 @@
-"""The nights that step 1 is run on: real ones where the project has raw signal of that kind, simulated ones elsewhere.
+"""The nights that step 1 is run on: a folder of signal nights, UCDDB's EEG, or simulated ones.
 
-They are made once and kept beside the run. Who is held out is fixed, and no held-out night is in any training.
+The latter two are made once and kept beside the run. Who is held out is fixed; none of their nights is trained on.
 """
 
 import hashlib
@@ -10,9 +10,11 @@ from pathlib import Path
 
 from hypnostream.errors import UserError
 from hypnostream.stream.simulator import NightSettings
+from hypnostream.training.pretrain_synthsleepnet import fingerprint, held_out
 from hypnostream.training.recordings.sets.ucddb import FOLDER
 from hypnostream.training.signal_night import SignalNight
 from hypnostream.training.signal_nights import (
+    HEAD,
     KIND_SIGNALS,
     SIMULATED,
     read_signal_night,
@@ -20,7 +22,10 @@ from hypnostream.training.signal_nights import (
     ucddb_signal_night,
     write_signal_night,
 )
+from hypnostream.training.signal_store import signal_nights_in
+from hypnostream.training.splits import split_by_subject
 
+HELD_OUT = 0.2  # of the people of a folder
 UCDDB_HELD_OUT = ("ucddb022", "ucddb006", "ucddb015", "ucddb021")  # 022 is the one with nearly a whole night of EEG
 
 
@@ -51,6 +56,29 @@ class NightSet:
             raise UserError(f"subjects {sorted(both)} are trained on and held out; a person is on one side only")
 
 
+def nights_of(kind: str, folder: Path, seed: int) -> NightSet:
+    """The nights of a folder that `train signal-nights` made which have a signal of this kind.
+
+    A fifth of the folder's people is held out, for one seed the same in all kinds: step 2 can then hold them out too.
+    Raises UserError for an unknown kind, an empty folder, fewer than 3 people, or nobody with this kind on a side.
+    """
+    _check(kind)
+    nights = signal_nights_in(folder)
+    away = held_out([night.subject for night in nights], HELD_OUT, seed)
+    split = split_by_subject([night for night in nights if _has(night, kind)], lambda night: night.subject in away)
+    if not split.train or not split.test:
+        raise UserError(
+            f"{len(split.train)} nights of {folder} to train on and {len(split.test)} of the people held out "
+            f"({', '.join(sorted(away))}) have {kind}; bring nights of more people, or another kind"
+        )
+    return NightSet(
+        split.train,
+        split.test,
+        {night.name: fingerprint(night) for night in (*split.train, *split.test)},
+        ", ".join(sorted({night.set_name for night in (*split.train, *split.test)})),
+    )
+
+
 def nights_for(
     kind: str,
     data: Path | None,
@@ -62,8 +90,7 @@ def nights_for(
 
     EEG is UCDDB's when `data` is given (UserError when it is not there); all else is simulated, and EEG without `data`.
     """
-    if kind not in KIND_SIGNALS:
-        raise UserError(f"kind {kind!r} is none of {', '.join(KIND_SIGNALS)}")
+    _check(kind)
     if kind == "eeg" and data is not None:
         files = sorted((data / FOLDER).glob("ucddb*.npz"))
         if not files:
@@ -71,7 +98,7 @@ def nights_for(
                 f"{data} holds no {FOLDER}/ucddb*.npz; name the data folder, or leave --data out to simulate"
             )
         made = {path.stem: (_digest(path), lambda path=path: ucddb_signal_night(path)) for path in files}
-        held_out: Sequence[str] = UCDDB_HELD_OUT
+        away: Sequence[str] = UCDDB_HELD_OUT
         words = "UCDDB, real EEG C3-A2 (most people's Wake and N3 epochs only)"
     else:
         slots = tuple(slot for slot in SIMULATED if slot.split("_")[0] == kind)
@@ -87,7 +114,7 @@ def nights_for(
             f"simulated-{kind}-{seed}": (described, lambda seed=seed: simulated_signal_night(settings, seed, slots))
             for seed in seeds
         }
-        held_out = [f"simulated-{kind}-{seed}" for seed in seeds[simulated.train :]]
+        away = [f"simulated-{kind}-{seed}" for seed in seeds[simulated.train :]]
         words = "simulated nights"
     nights = {}
     for done, (name, (digest, make)) in enumerate(made.items()):
@@ -95,15 +122,25 @@ def nights_for(
         nights[name] = _kept(folder / f"{name}-{digest[:12]}", make)
     progress(len(made), len(made), "")
     return NightSet(
-        tuple(night for name, night in nights.items() if name not in held_out),
-        tuple(night for name, night in nights.items() if name in held_out),
+        tuple(night for name, night in nights.items() if name not in away),
+        tuple(night for name, night in nights.items() if name in away),
         {name: digest for name, (digest, _) in made.items()},
         words,
     )
 
 
+def _check(kind: str) -> None:
+    if kind not in KIND_SIGNALS:
+        raise UserError(f"kind {kind!r} is none of {', '.join(KIND_SIGNALS)}")
+
+
+def _has(night: SignalNight, kind: str) -> bool:
+    """Whether a channel of this kind was recorded for a second or more."""
+    return any(each == kind and night.valid[:, place].any() for place, each in enumerate(night.kinds))
+
+
 def _kept(folder: Path, make: Callable[[], SignalNight]) -> SignalNight:
-    if not (folder / "night.json").exists():
+    if not (folder / HEAD).exists():
         write_signal_night(folder, make())
     return read_signal_night(folder)
 

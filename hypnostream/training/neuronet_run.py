@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hypnostream.errors import UserError
 from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
 from hypnostream.training.collapse import effective_rank, token_variance
@@ -16,7 +17,7 @@ from hypnostream.training.distributed import first, first_alone
 from hypnostream.training.frame_probe import ProbeResult, probe, probe_within
 from hypnostream.training.frame_weights import save_frame_encoder
 from hypnostream.training.loop import LoopSettings
-from hypnostream.training.neuronet_nights import NightSet, SimulatedSet, nights_for
+from hypnostream.training.neuronet_nights import NightSet, SimulatedSet, nights_for, nights_of
 from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.progress import told
 from hypnostream.training.recipe import load_settings, recipe_path
@@ -43,19 +44,30 @@ class _Asked:
     kind: str
     nights: str
     recipe: NeuroNetRecipe
+    held_out: tuple[str, ...]
 
 
-def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str) -> None:
-    """Make the nights, train, probe. See `pretrain` for what is written."""
+def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str, folder: Path | None = None) -> None:
+    """Train and probe on the signal nights of `folder`, on those made of UCDDB in `data`, or on simulated ones.
+
+    See `pretrain` for what is written. Raises UserError when both are given.
+    """
+    if data is not None and folder is not None:
+        raise UserError("--nights and --data are both given: the first names signal nights, the second UCDDB; give one")
     settings = load_settings(recipe_path(recipe), NeuroNetRecipe)
-    with told("nights") as progress, first_alone(settings.loop.device):
-        nights = nights_for(kind, data, out / "nights", settings.simulated, progress)
+    if folder is not None:
+        nights = nights_of(kind, folder, settings.loop.seed)
+    else:
+        with told("nights") as progress, first_alone(settings.loop.device):
+            nights = nights_for(kind, data, out / "nights", settings.simulated, progress)
     report = pretrain(kind, nights, out, settings)
     if not first():
         return
     print(f"{kind}: {nights.words}; {len(nights.train)} nights trained on, {len(nights.held_out)} held out")
     for name, found in report["probes"].items():
         print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items() if "_" in key))
+    if not report["probes"]:
+        print("no probes: of those trained on, or of those held out, no epoch has a stage")
     print(f"encoder: {out / 'encoder.safetensors'}")
 
 
@@ -64,7 +76,7 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
 
     The report holds `collapse` (variance and effective rank of held-out tokens, untrained and trained; those of each
     pass's own tokens are in the curves) and `probes` (of stages, untrained and trained, on people that neither encoder
-    nor probe was trained on).
+    nor probe was trained on; none where no night is staged).
     """
     seed = recipe.loop.seed
     with torch.random.fork_rng():
@@ -73,7 +85,8 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
     untrained = copy.deepcopy(module.frames)
     fitted, tested = (list(frames_of_kind(part, kind)) for part in (nights.train, nights.held_out))
     watched = np.concatenate([_some_frames(source) for source in tested])
-    run = Run(out, _Asked(kind, nights.words, recipe), nights.fingerprints)
+    away = tuple(sorted({night.subject for night in nights.held_out}))
+    run = Run(out, _Asked(kind, nights.words, recipe, away), nights.fingerprints)
     collapse = {"untrained": collapse_of(untrained, watched)}
 
     with told(f"neuronet {kind}") as progress:
@@ -96,7 +109,12 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
 
 
 def probes_of(encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]) -> dict[str, ProbeResult]:
-    """People held out; and within a held-out night that has stages which nobody who was fitted on has."""
+    """People held out; and within a held-out night that has stages which nobody who was fitted on has.
+
+    None where one side has no staged epoch.
+    """
+    if not all(any(len(source.scored_epochs()) for source in side) for side in (fitted, tested)):
+        return {}
     found = {"held-out people": probe(encoder, fitted, tested)}
     known = {int(stage) for source in fitted for stage in set(source.night.stage[source.scored_epochs()].tolist())}
     for source in tested:

@@ -117,7 +117,7 @@ def held_out(subjects: Sequence[str], share: float, seed: int, met: Collection[s
 
 
 def fingerprint(night: TokenNight | SignalNight) -> str:
-    """What the night was made of, as a hash."""
-    if isinstance(night, TokenNight):
+    """What the night was made of, as a hash; of what it holds, where no files are named."""
+    if isinstance(night, TokenNight) or night.source_sha256:
         return night.source_sha256
     return hashlib.sha256(np.ascontiguousarray(night.signal).tobytes() + night.valid.tobytes()).hexdigest()

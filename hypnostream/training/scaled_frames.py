@@ -43,9 +43,10 @@ class ScaledFrames:
         """The frames that end with these seconds (...,) -> (..., 400); zero where there is none."""
         flat = seconds.ravel()
         back = np.maximum(flat[:, None] + np.arange(1 - FRAME_S, 1), 0)  # (K, 4)
-        frames = self.night.signal[back, self.place].reshape(len(flat), -1) / self.level[flat, None]
+        samples = FRAME_S * self.night.signal.shape[-1]
+        frames = self.night.signal[back, self.place].reshape(len(flat), samples) / self.level[flat, None]
         kept: NDArray[np.float32] = np.clip(frames, -self.limit, self.limit) * self.valid[flat, None]
-        return kept.reshape(*seconds.shape, -1)
+        return kept.reshape(*seconds.shape, samples)
 
     def window_starts(self, length: int) -> NDArray[np.int64]:
         """The seconds from which `length` seconds on each have a frame."""
@@ -59,8 +60,10 @@ class ScaledFrames:
 
 
 def frames_of_kind(nights: Sequence[SignalNight], kind: str) -> Iterator[ScaledFrames]:
-    """Every channel of this kind of every night: they share one encoder."""
+    """Every channel of this kind of every night that has a frame: they share one encoder."""
     for night in nights:
         for place, each in enumerate(night.kinds):
             if each == kind:
-                yield ScaledFrames.of(night, place)
+                found = ScaledFrames.of(night, place)
+                if found.valid.any():
+                    yield found

@@ -17,7 +17,8 @@ class SignalNight:
     """`signal` (T, C, 100) in each channel's unit, zeros where nothing is; `valid` (T, C); T a whole number of epochs.
 
     `channels` names the slots, `kinds` their modality ("eeg", "eog", "emg", "ecg", "flow", "effort"). `stage` (T/30,)
-    indices of STAGES or -1. `tracks` are labels a second (T,): 1, 0 or -1.
+    indices of STAGES or -1. `tracks` are labels a second (T,): 1, 0 or -1. `source_sha256` is a hash of the files that
+    it was made of, "" where there were none.
     """
 
     name: str
@@ -30,6 +31,7 @@ class SignalNight:
     valid: NDArray[np.bool_]
     stage: NDArray[np.int8]
     tracks: dict[str, NDArray[np.int8]] = field(default_factory=dict)
+    source_sha256: str = ""
 
     def frames(self, seconds: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The frames that end with these seconds: (K, C, 400), and whether all four seconds are valid (K, C)."""

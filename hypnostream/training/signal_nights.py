@@ -26,6 +26,7 @@ from hypnostream.training.recordings.sets import ucddb
 from hypnostream.training.signal_night import RATE_HZ, SignalNight
 
 FORMAT = "hypnostream-signal-night-1"
+HEAD = "night.json"  # what a folder that is a night holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def recorded_signal_night(recording: Recording, wanted: dict[str, str]) -> Signa
     tracks = {name: track.values for name, track in recording.tracks.items()}
     return SignalNight(
         recording.name, recording.subject, recording.set_name, recording.licence, slots, tuple(kinds), signal, valid,
-        stages, tracks,
+        stages, tracks, recording.source_sha256 if recording.sources else "",
     )  # fmt: skip
 
 
@@ -150,6 +151,7 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     channels: tuple[str, ...]
     kinds: tuple[str, ...]
     tracks: tuple[str, ...]
+    source_sha256: str = ""
 
 
 def write_signal_night(folder: Path, night: SignalNight) -> None:
@@ -164,23 +166,26 @@ def write_signal_night(folder: Path, night: SignalNight) -> None:
         np.save(partial / f"track_{name}.npy", values)
     head = _Head(
         FORMAT, night.name, night.subject, night.set_name, night.licence, night.channels, night.kinds,
-        tuple(night.tracks),
+        tuple(night.tracks), night.source_sha256,
     )  # fmt: skip
-    (partial / "night.json").write_bytes(msgspec.json.encode(head))
+    (partial / HEAD).write_bytes(msgspec.json.encode(head))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
 
 def read_signal_night(folder: Path) -> SignalNight:
-    """The night with its arrays mapped from disk. Raises UserError when the folder is none of ours."""
+    """The night with its signal mapped from disk. Raises UserError when the folder is none of ours.
+
+    Its other arrays are small and read: each mapped file is an open one, of which a process may have about a thousand.
+    """
     try:
-        head = msgspec.json.decode(read_bounded(folder / "night.json", 1 << 20), type=_Head)
+        head = msgspec.json.decode(read_bounded(folder / HEAD, 1 << 20), type=_Head)
         if head.format != FORMAT:
             raise UserError(f"{folder}: format is {head.format!r}, {FORMAT!r} is needed. Make the night again.")
         if not all(name.isidentifier() for name in head.tracks):
             raise UserError(f"{folder}: a track of {list(head.tracks)} has a name that no track has")
         arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "signal" else None, allow_pickle=False)
             for name in ("signal", "valid", "stage", *(f"track_{track}" for track in head.tracks))
         }
     except (OSError, ValueError, msgspec.MsgspecError) as error:
@@ -191,7 +196,7 @@ def read_signal_night(folder: Path) -> SignalNight:
         raise UserError(f"{folder}: a signal of {signal.shape} does not fit {len(stage)} epochs. Make it again.")
     return SignalNight(
         head.name, head.subject, head.set_name, head.licence, head.channels, head.kinds, signal, arrays["valid"],
-        stage, {track: arrays[f"track_{track}"] for track in head.tracks},
+        stage, {track: arrays[f"track_{track}"] for track in head.tracks}, head.source_sha256,
     )  # fmt: skip
 
 

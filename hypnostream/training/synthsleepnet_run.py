@@ -32,7 +32,8 @@ from hypnostream.training.progress import told
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.run import WEIGHTS, Run
 from hypnostream.training.signal_night import SignalNight
-from hypnostream.training.signal_nights import read_signal_night
+from hypnostream.training.signal_nights import HEAD
+from hypnostream.training.signal_store import signal_nights_in
 from hypnostream.training.token_night import TokenNight, read_token_night
 from hypnostream.training.windows import Windows
 
@@ -56,6 +57,8 @@ def synthsleepnet_command(nights: Path, out: Path, recipe: str, encoders: Path |
         return
     for name, found in report["probes"].items():
         print(f"{name}: {found}")
+    if not report["probes"]:
+        print("no probes: they need stages of two people trained on, and of one held out")
     print(f"weights: {out / WEIGHTS}")
 
 
@@ -77,7 +80,8 @@ def probe_command(run: Path, nights: Path, task: str, out: Path | None) -> None:
 def pretrain(nights: Nights, out: Path, recipe: SynthSleepNetRecipe, encoders: Path | None) -> dict[str, Any]:
     """Train, or go on where a killed run stopped; writes the run's folder and report.json, and returns the latter.
 
-    It holds `collapse` (rank and variance of the held-out features) and `probes` of stages, untrained and trained.
+    It holds `collapse` (rank and variance of the held-out features) and `probes` of stages, untrained and trained; no
+    probes where stages of two people to fit on or of one to test on are wanting.
     """
     met = people_met(encoders) if encoders else frozenset[str]()
     away = held_out([night.subject for night in nights], recipe.tested, recipe.loop.seed, met)
@@ -95,7 +99,8 @@ def pretrain(nights: Nights, out: Path, recipe: SynthSleepNetRecipe, encoders: P
     if not first():  # of several processes one probes and writes
         return {}
     module.cpu()
-    found = {name: _probed(each, train, test, "stage", recipe) for name, each in _both(untrained, module)}
+    able = _staged(train) > 1 and _staged(test) > 0
+    found = {n: _probed(m, train, test, "stage", recipe) for n, m in _both(untrained, module)} if able else {}
     report = {
         "people": {"trained on": len({n.subject for n in train}), "held out": len(away)},
         "nights": sorted({n.set_name for n in nights}),
@@ -122,10 +127,9 @@ def nights_in(folder: Path) -> Nights:
     tokens = sorted(folder.glob("*.parquet"))
     if tokens:
         return [read_token_night(path) for path in tokens]
-    signals = sorted(path.parent for path in folder.glob("*/night.json"))
-    if not signals:
-        raise UserError(f"{folder} holds neither token nights (*.parquet) nor signal nights (*/night.json)")
-    return [read_signal_night(path) for path in signals]
+    if not any(folder.glob(f"*/{HEAD}")):
+        raise UserError(f"{folder} holds neither token nights (*.parquet) nor signal nights (*/{HEAD})")
+    return signal_nights_in(folder)
 
 
 def apart(nights: Nights, away: Sequence[str] | frozenset[str]) -> tuple[Nights, Nights]:
@@ -159,6 +163,11 @@ def table(found: dict[str, ProbeResult]) -> str:
         values = " | ".join("–" if v is None else f"{v:.3f}" for v in (each.accuracy, each.macro_f1, each.kappa))
         lines.append(f"| {name} | {each.n} | {values} |")
     return "\n".join(lines) + "\n"
+
+
+def _staged(nights: Nights) -> int:
+    """How many people somebody staged."""
+    return len({night.subject for night in nights if (night.stage >= 0).any()})
 
 
 def _probed(module: Pretrained, train: Nights, test: Nights, task: str, recipe: SynthSleepNetRecipe) -> ProbeResult:
