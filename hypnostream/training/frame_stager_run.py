@@ -27,7 +27,7 @@ from hypnostream.training.progress import told
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.run import Run
 from hypnostream.training.signal_night import SignalNight
-from hypnostream.training.signal_nights import read_signal_night
+from hypnostream.training.signal_store import signal_nights_in
 from hypnostream.training.sizes import check
 
 NORMALISATION = (
@@ -68,10 +68,7 @@ class FrameStagerReport:
 def frame_stager_command(nights: Path, encoders: Path, out: Path, recipe: str) -> None:
     """Train, hold out, export. See `train_frame_stager` for what is written."""
     settings = load_settings(recipe_path(recipe), FrameStagerRecipe)
-    folders = sorted(path.parent for path in nights.glob("*/night.json"))
-    if not folders:
-        raise UserError(f"{nights} holds no signal nights (*/night.json)")
-    report = train_frame_stager([read_signal_night(folder) for folder in folders], encoders, out, settings)
+    report = train_frame_stager(signal_nights_in(nights), encoders, out, settings)
     if report is None:
         return
     print(f"{report.people['trained on']} people trained on, {report.people['held out']} held out")

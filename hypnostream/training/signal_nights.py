@@ -176,7 +176,7 @@ def write_signal_night(folder: Path, night: SignalNight) -> None:
 def read_signal_night(folder: Path) -> SignalNight:
     """The night with its signal mapped from disk. Raises UserError when the folder is none of ours.
 
-    Its other arrays are small and read: each mapped file is an open one, of which a process may have about a thousand.
+    Its other arrays are small and read: each mapped file is an open one, and of those a process may have few.
     """
     try:
         head = msgspec.json.decode(read_bounded(folder / HEAD, 1 << 20), type=_Head)

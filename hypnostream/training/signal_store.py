@@ -6,6 +6,7 @@ alone when it was made of files of the same hashes; one that fails is named, and
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,8 @@ from hypnostream.training.signal_nights import HEAD, SIMULATED, read_signal_nigh
 
 # The sensors of the simulator are those that the learned front-end knows.
 SPECS = frame_specs(tuple(SIMULATED), tuple(slot.split("_")[0] for slot in SIMULATED))
+
+_USUAL_FILES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +188,19 @@ def signal_nights_in(folder: Path) -> list[SignalNight]:
     heads = sorted(folder.glob(f"*/{HEAD}"))
     if not heads:
         raise UserError(f"{folder} holds no signal night; make them with `hypnostream train signal-nights`")
+    _allow_open_files(len(heads))
     return [read_signal_night(head.parent) for head in heads]
+
+
+def _allow_open_files(count: int) -> None:
+    """So many beside the usual: each mapped signal is an open file, and most systems begin with a limit of 1024."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = count + _USUAL_FILES if hard == resource.RLIM_INFINITY else min(count + _USUAL_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _there(target: Path, content: RecordingFile, specs: Sequence[ChannelSpec]) -> SignalNight | None:

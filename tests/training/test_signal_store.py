@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,21 @@ def test_recordings_that_nobody_scored_are_trained_on_and_no_probe_is_asked(tmp_
     second = pretrain_several(nights_in(tmp_path / "nights"), tmp_path / "run", STEP_2, tmp_path / "encoders")
     assert second["probes"] == {}
     assert second["collapse"]["trained"]["rank"] > 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_more_nights_are_read_than_files_may_be_open(made: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (made / "data" / "shhs1-200000.edf").open("rb") as file:
+        few = file.fileno() + 4
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        nights = signal_nights_in(made / "nights")
+        assert [len(night.signal) for night in nights] == [180] * 4
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_what_is_there_stays_and_what_changed_is_made_again(made: Path, tmp_path: Path) -> None:
