@@ -69,7 +69,7 @@ def nights_of(kind: str, folder: Path, seed: int) -> NightSet:
     if not split.train or not split.test:
         raise UserError(
             f"{len(split.train)} nights of {folder} to train on and {len(split.test)} of the people held out "
-            f"({', '.join(sorted(away))}) have {kind}; bring nights of more people, or another kind"
+            f"({', '.join(sorted(away))}) have {kind}; bring more who have it, or give them a folder of their own"
         )
     return NightSet(
         split.train,

@@ -33,6 +33,7 @@ from hypnostream.training.signal_nights import HEAD, SIMULATED, read_signal_nigh
 SPECS = frame_specs(tuple(SIMULATED), tuple(slot.split("_")[0] for slot in SIMULATED))
 
 _USUAL_FILES = 1024
+_MOST_NAMED = 20  # of those that are no failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,9 @@ def signal_nights_command(store: Path, out: Path, workers: int) -> None:
     for line in found.failed:
         print(f"failed {line}")
     if found.nothing:
-        print(f"{len(found.nothing)} have no signal that the front-end takes: {', '.join(found.nothing)}")
+        print(f"{len(found.nothing)} have no signal that the front-end takes: {_some(found.nothing)}")
     if found.others:
-        print(f"{len(found.others)} nights there are of no recording in {store}: {', '.join(found.others)}")
+        print(f"{len(found.others)} nights there are of no recording in {store}: {_some(found.others)}")
     for slot, (nights, hours) in found.served.items():
         print(f"{slot}: {nights} nights, {hours:.1f} h")
     print(f"{len(found.made)} signal nights written to {out}, {len(found.kept)} were there already")
@@ -217,6 +218,11 @@ def _brought(made: bool, night: SignalNight) -> Brought:
     """Valid seconds; all 0 where not even one frame is whole."""
     whole = len(night.valid) >= FRAME_S and sliding_window_view(night.valid, FRAME_S, axis=0).all(-1).any()
     return Brought(made, tuple((night.valid.sum(0) * bool(whole)).tolist()))
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of them, and that there are more."""
+    return ", ".join(names[:_MOST_NAMED]) + (" ..." if len(names) > _MOST_NAMED else "")
 
 
 def _remove(target: Path) -> None:
