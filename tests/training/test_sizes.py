@@ -65,7 +65,7 @@ def test_the_command_shows_the_table_and_refuses_what_is_too_large(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes_command(None)
-    assert "| stager: 2 members, 3 channels | 545,210 |" in capsys.readouterr().out
+    assert "| stager: 2 members, 3 channels | 855,318 |" in capsys.readouterr().out
     recipe = tmp_path / "wide.toml"
     recipe.write_text("[fit.model]\nd_model = 1024\n")
     with pytest.raises(UserError, match="stager: 1 member"):
