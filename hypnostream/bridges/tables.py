@@ -88,12 +88,16 @@ class EpochTable:
 
     def write(self) -> None:
         """Write all rows so far."""
+        import pyarrow
         import pyarrow.parquet as parquet
 
         self._written_s = self._clock()  # a full disk is not tried again with every epoch of a fast replay
         content = BytesIO()
         parquet.write_table(_to_table(self._results, self.channels, self.header), content)
         write_atomically(self.path, content.getvalue())
+        # What it took would stay with the process: each time a little more than before.
+        for pool in (pyarrow.default_memory_pool(), pyarrow.system_memory_pool()):
+            pool.release_unused()
 
     def __enter__(self) -> Self:
         return self
