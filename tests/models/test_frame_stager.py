@@ -1,7 +1,5 @@
 """The stager on learned frames: one set of weights in every form, nothing ahead of time, any subset of sensors."""
 
-from typing import cast
-
 import pytest
 import torch
 from torch import Tensor
@@ -168,4 +166,5 @@ def test_every_parameter_learns() -> None:
 def test_the_last_step_of_each_channel_is_what_a_running_maximum_says() -> None:
     mask = (torch.rand(2, 100, 3, generator=torch.Generator().manual_seed(0)) > 0.9).float()
     ordinal = torch.arange(1, 101).reshape(1, -1, 1)
-    assert torch.equal(latest_step(mask), cast(Tensor, (mask * ordinal).long().cummax(1).values))
+    running = (mask * ordinal).long().cummax(1).values
+    assert torch.equal(latest_step(mask), running)
