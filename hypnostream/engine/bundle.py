@@ -105,7 +105,7 @@ def load_bundle(path: Path | None = None) -> Bundle:
     raw = _read(manifest, MAX_JSON_BYTES)
     try:
         content = msgspec.json.decode(raw, type=BundleFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{manifest}: {error}. Export the bundle again with this version.") from error
     _check(manifest, content)
     for name in content.sha256:

@@ -63,5 +63,5 @@ def trained_on(path: Path) -> frozenset[str]:
         with safe_open(path, framework="pt") as file:
             head = file.metadata() or {}
         return frozenset(msgspec.json.decode(head["people"], type=list[str]))
-    except (OSError, SafetensorError, KeyError, msgspec.MsgspecError) as error:
+    except (OSError, SafetensorError, KeyError, RecursionError, msgspec.MsgspecError) as error:
         raise UserError(f"{path} does not say whom it was trained on; make it again with `train neuronet`") from error

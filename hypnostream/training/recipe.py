@@ -42,7 +42,7 @@ def load_settings(path: Path, kind: type[Settings]) -> Settings:
     """Read a TOML file into a dataclass of settings, nested ones as tables. Raises UserError naming file and key."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"recipe {path} cannot be read: {error}") from error
     _refuse_unknown(raw, kind, f"recipe {path}", "")
     try:

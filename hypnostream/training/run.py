@@ -94,7 +94,7 @@ class Run:
             try:
                 before = json.loads(path.read_text(encoding="utf-8"))
                 asked, starts = {key: before[key] for key in self._asked}, list(before["starts"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UserError(f"{path} is not the record of a run; choose another folder") from error
             # As JSON gives them back: a tuple is a list there.
             unlike = differences(asked, json.loads(json.dumps(self._asked)))

@@ -188,7 +188,7 @@ def read_signal_night(folder: Path) -> SignalNight:
             name: np.load(folder / f"{name}.npy", mmap_mode="r" if name == "signal" else None, allow_pickle=False)
             for name in ("signal", "valid", "stage", *(f"track_{track}" for track in head.tracks))
         }
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise UserError(f"{folder} holds no signal night: {error}. Make it again.") from error
     signal, stage = arrays["signal"], arrays["stage"]
     expected = (len(stage) * EPOCH_S, len(head.channels), RATE_HZ)

@@ -158,7 +158,7 @@ def read_split(path: Path, nights: Sequence[N]) -> Split[N]:
             side: tuple(_as_written(entry, by_name, path) for entry in content.get(side, []))
             for side in ("train", "test", "validation")
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is no split that was written here: {error}.") from error
     return Split(**sides)
 

@@ -199,7 +199,7 @@ def _asked(run: Path) -> _Asked:
     try:
         record = json.loads(read_bounded(run / "run.json", _MOST_BYTES))
         return msgspec.convert(record["config"], _Asked)
-    except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, msgspec.ValidationError) as error:
         raise UserError(f"{run} is no run of `train synthsleepnet`: {str(error).splitlines()[0]}") from error
 
 

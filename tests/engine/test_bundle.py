@@ -189,3 +189,8 @@ def test_a_graph_of_another_batch_is_refused_at_load(copied: Path) -> None:
     for value in graph.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = 2
     assert "epoch.onnx is no graph that runs here" in refusal(graph_in(copied, graph.SerializeToString()))
+
+
+def test_a_manifest_nested_without_end_is_one_line(copied: Path) -> None:
+    (copied / "bundle.json").write_text('{"unknown": ' + "[" * 100_000)
+    assert "bundle.json" in refusal(copied)

@@ -169,7 +169,7 @@ def read_found(path: Path) -> list[Found]:
     """What a trial wrote. Raises UserError when the file is none of ours."""
     try:
         return msgspec.json.decode(read_bounded(path, _MOST_BYTES), type=list[Found])
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
         raise UserError(f"{path} holds no scores: {error}; remove it, and run again") from error
 
 

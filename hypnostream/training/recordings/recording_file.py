@@ -58,7 +58,7 @@ def read_recording_file(folder: Path) -> RecordingFile:
         raise UserError(f"{folder} holds no recording: {FILE} cannot be read ({error.strerror}); ingest it") from error
     try:
         found = msgspec.json.decode(raw, type=RecordingFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not as the store writes it: {error}; ingest it again") from error
     if found.format != FORMAT:
         raise UserError(f"{path}: format is {found.format!r}, {FORMAT!r} is needed; ingest it again")
