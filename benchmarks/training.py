@@ -19,16 +19,16 @@ from hypnostream.models.neuronet import NeuroNet
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.models.token_features import LEVEL, SHAPE
-from hypnostream.training.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
-from hypnostream.training.distributed import share
-from hypnostream.training.loop import LoopSettings, Task, train
-from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
+from hypnostream.training.nights.scaled_frames import frames_of_kind
+from hypnostream.training.nights.signal_night import SignalNight
+from hypnostream.training.nights.token_night import TokenNight
+from hypnostream.training.nights.windows import SpectralWindows
+from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
+from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.recipe import load_recipe
-from hypnostream.training.scaled_frames import frames_of_kind
-from hypnostream.training.signal_night import SignalNight
-from hypnostream.training.stager_task import StagerTask
-from hypnostream.training.token_night import TokenNight
-from hypnostream.training.windows import SpectralWindows
+from hypnostream.training.running.distributed import share
+from hypnostream.training.running.loop import LoopSettings, Task, train
+from hypnostream.training.staging.stager_task import StagerTask
 
 EPOCHS = 960  # of a night of eight hours
 NIGHTS = 8

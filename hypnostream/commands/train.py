@@ -54,7 +54,7 @@ def train_stager(
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
 ) -> None:
     """Train the shipped bundle again from nothing: ingest, fit, export, parity report."""
-    from hypnostream.training.commands import stager_command
+    from hypnostream.training.staging.commands import stager_command
 
     stager_command(data, out, recipe, workers)
 
@@ -67,7 +67,7 @@ def train_crossvalidate(
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
 ) -> None:
     """Train with each fold of subjects held out in turn, and write the table of how well each did."""
-    from hypnostream.training.commands import crossvalidate_command
+    from hypnostream.training.staging.commands import crossvalidate_command
 
     crossvalidate_command(data, out, recipe, workers)
 
@@ -80,7 +80,7 @@ def train_compare(
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
 ) -> None:
     """Train arms that differ from one recipe in a setting or two, and write the table of what each is worth."""
-    from hypnostream.training.compare_run import compare_command
+    from hypnostream.training.staging.compare_run import compare_command
 
     compare_command(data, out, recipe, workers)
 
@@ -106,7 +106,7 @@ def train_sizes(
     recipe: Annotated[Path | None, typer.Argument(help="A TOML recipe (default: the shipped bundle's).")] = None,
 ) -> None:
     """Show how large the models are: parameters, operations for a second of signal, bytes of state."""
-    from hypnostream.training.model_sizes import sizes_command
+    from hypnostream.training.bundling.model_sizes import sizes_command
 
     sizes_command(recipe)
 
@@ -118,7 +118,7 @@ def train_signal_nights(
     workers: Annotated[int, typer.Option(min=1, help="Recordings side by side.")] = 2,
 ) -> None:
     """Make signal nights for steps 1 and 2: raw EEG, EOG, EMG, ECG, flow and effort, conditioned as they are live."""
-    from hypnostream.training.signal_store import signal_nights_command
+    from hypnostream.training.nights.signal_store import signal_nights_command
 
     signal_nights_command(store, out, workers)
 
@@ -132,7 +132,7 @@ def train_neuronet(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "neuronet-product",
 ) -> None:
     """Step 1: a frame encoder for one kind of signal, without labels, and a probe of what it learned."""
-    from hypnostream.training.neuronet_run import neuronet_command
+    from hypnostream.training.pretraining.neuronet_run import neuronet_command
 
     neuronet_command(kind, data, out, recipe, nights)
 
@@ -145,7 +145,7 @@ def train_synthsleepnet(
     encoders: Annotated[Path | None, typer.Option(help="A folder KIND/ of `train neuronet` runs.")] = None,
 ) -> None:
     """Step 2: several channels in one, without labels, and a probe of what it learned."""
-    from hypnostream.training.synthsleepnet_run import synthsleepnet_command
+    from hypnostream.training.pretraining.synthsleepnet_run import synthsleepnet_command
 
     synthsleepnet_command(nights, out, recipe, encoders)
 
@@ -158,7 +158,7 @@ def train_frame_stager(
     recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "frame-stager",
 ) -> None:
     """A stager on a learned front-end: fit, hold out, export, parity report."""
-    from hypnostream.training.frame_stager_run import frame_stager_command
+    from hypnostream.training.staging.frame_stager_run import frame_stager_command
 
     frame_stager_command(nights, encoders, out, recipe)
 
@@ -171,7 +171,7 @@ def train_probe(
     out: Annotated[Path | None, typer.Option(help="A JSON of the figures (default: in the run).")] = None,
 ) -> None:
     """Step 3: fit small probes on the frozen model, and say what they reach on the people held out."""
-    from hypnostream.training.synthsleepnet_run import probe_command
+    from hypnostream.training.pretraining.synthsleepnet_run import probe_command
 
     probe_command(run, nights, task, out)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from hypnostream.errors import UserError
-from hypnostream.training.stager_task import StagerSettings
+from hypnostream.training.staging.stager_task import StagerSettings
 
 Settings = TypeVar("Settings")
 

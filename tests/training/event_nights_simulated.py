@@ -4,7 +4,7 @@ import numpy as np
 
 from hypnostream.models.respiration_tokens import heart_tokens, oxygen_tokens
 from hypnostream.training.downstream.event_night import TASKS, EventNight
-from hypnostream.training.token_night import TokenNight
+from hypnostream.training.nights.token_night import TokenNight
 
 
 def event_night(name: str, subject: str, set_name: str = "simulated", epochs: int = 60, seed: int = 0) -> EventNight:

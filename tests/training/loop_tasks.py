@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hypnostream.training.loop import LoopSettings, Share, chance
 from hypnostream.training.losses.contrast import nt_xent
+from hypnostream.training.running.loop import LoopSettings, Share, chance
 
 
 class WithTeacher(nn.Module):

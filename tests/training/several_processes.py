@@ -14,15 +14,15 @@ from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
 from hypnostream.models.token_features import LEVEL, SHAPE
-from hypnostream.training.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
-from hypnostream.training.distributed import first, first_alone, share
-from hypnostream.training.loop import LoopSettings, Task, train
-from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
-from hypnostream.training.run import Run
-from hypnostream.training.scaled_frames import frames_of_kind
-from hypnostream.training.signal_night import SignalNight
-from hypnostream.training.token_night import TokenNight
-from hypnostream.training.windows import SpectralWindows
+from hypnostream.training.nights.scaled_frames import frames_of_kind
+from hypnostream.training.nights.signal_night import SignalNight
+from hypnostream.training.nights.token_night import TokenNight
+from hypnostream.training.nights.windows import SpectralWindows
+from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
+from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
+from hypnostream.training.running.distributed import first, first_alone, share
+from hypnostream.training.running.loop import LoopSettings, Task, train
+from hypnostream.training.running.run import Run
 from tests.training.loop_tasks import Contrast, Recipe, Regression
 
 STEADY = Recipe(dropout=0.0)  # each process has dropout of its own

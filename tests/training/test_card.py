@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble
-from hypnostream.training.card import write_card
-from hypnostream.training.splits import Split
+from hypnostream.training.bundling.card import write_card
+from hypnostream.training.nights.splits import Split
 from tests.training.test_training import simulated_night
 
 

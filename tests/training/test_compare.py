@@ -8,16 +8,16 @@ import pytest
 
 from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerConfig
-from hypnostream.training.compare import Arm, Comparison, Trial, run_trial, run_trials, tables, trials
-from hypnostream.training.evaluate import under
+from hypnostream.training.damage.missing import CONDITIONS
 from hypnostream.training.evaluation.report import evaluate
 from hypnostream.training.evaluation.store import read_predictions
-from hypnostream.training.loop import LoopSettings
-from hypnostream.training.missing import CONDITIONS
-from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe
+from hypnostream.training.nights.token_night import TokenNight, read_token_night, write_token_night
+from hypnostream.training.pretraining.pretrain_synthsleepnet import SynthSleepNetRecipe
 from hypnostream.training.recipe import load_settings, recipe_path
-from hypnostream.training.stager_task import StagerSettings
-from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
+from hypnostream.training.running.loop import LoopSettings
+from hypnostream.training.staging.compare import Arm, Comparison, Trial, run_trial, run_trials, tables, trials
+from hypnostream.training.staging.evaluate import under
+from hypnostream.training.staging.stager_task import StagerSettings
 from tests.training.test_training import simulated_night
 
 FIT = StagerSettings(

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypnostream.training.loop import Share
 from hypnostream.training.losses.contrast import nt_xent
+from hypnostream.training.running.loop import Share
 
 
 def by_the_formula(a: Tensor, b: Tensor, temperature: float) -> float:

@@ -16,11 +16,11 @@ from hypnostream.models.frame_network import FrameSettings
 from hypnostream.models.lora import LoraSettings
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
-from hypnostream.training.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
-from hypnostream.training.loop import LoopSettings, Share, train
 from hypnostream.training.losses.contrast import nt_xent
 from hypnostream.training.losses.cross_modal import fusion_contrast, hide, prediction_loss
-from hypnostream.training.windows import Place, SpectralWindows, spectral_tokens
+from hypnostream.training.nights.windows import Place, SpectralWindows, spectral_tokens
+from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
+from hypnostream.training.running.loop import LoopSettings, Share, train
 from tests.training.test_training import simulated_night
 
 SMALL = SynthSleepNetSettings(16, 4, 1, 1, 8, 1, 2, (16, 8))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypnostream.training.run import Run
+from hypnostream.training.running.run import Run
 from tests.training import several_processes as case
 from tests.training.loop_tasks import Regression
 

@@ -27,9 +27,9 @@ from hypnostream.training.downstream.event_night import (
 from hypnostream.training.downstream.event_task import EventSettings, EventTask, probabilities, sensors_lost
 from hypnostream.training.downstream.scores import judged, scores, threshold_by
 from hypnostream.training.downstream.shares import event_folds, given_labels, stratum
-from hypnostream.training.loop import LoopSettings, Share, train
 from hypnostream.training.recordings.labels import repeated, tracks_of
 from hypnostream.training.recordings.recording import Event, Recording
+from hypnostream.training.running.loop import LoopSettings, Share, train
 from tests.training.event_nights_simulated import event_night, event_nights
 
 ENCODER = SynthSleepNetSettings(16, 2, 1, 1, 8, 1, 2, (16, 8))

@@ -35,13 +35,13 @@ from hypnostream.training.downstream.pretrained import PretrainSettings
 from hypnostream.training.downstream.results import as_markdown, rows_of
 from hypnostream.training.downstream.shares import event_folds
 from hypnostream.training.evaluation.binary import areas
-from hypnostream.training.loop import LoopSettings
-from hypnostream.training.probe import ProbeSettings
+from hypnostream.training.pretraining.probe import ProbeSettings
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.recordings.readers import found
 from hypnostream.training.recordings.recording import Recording
 from hypnostream.training.recordings.store import write_recording
-from hypnostream.training.run import WEIGHTS
+from hypnostream.training.running.loop import LoopSettings
+from hypnostream.training.running.run import WEIGHTS
 from tests.training.event_nights_simulated import event_night, event_nights
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

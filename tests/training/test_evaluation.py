@@ -12,6 +12,7 @@ from hypnostream.stream.stages import STAGES
 from hypnostream.training.evaluation.bias import stage_bias
 from hypnostream.training.evaluation.elapsed import elapsed
 from hypnostream.training.evaluation.paired import compare
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.provisional import provisional, seconds_to_stable
 from hypnostream.training.evaluation.staging import (
     FIGURES,
@@ -24,7 +25,6 @@ from hypnostream.training.evaluation.staging import (
 )
 from hypnostream.training.evaluation.subjects import Resampling, refuse_doubles
 from hypnostream.training.evaluation.tasks import binary_tasks
-from hypnostream.training.predictions import NightPrediction
 
 SILENT = 5
 

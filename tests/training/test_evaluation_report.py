@@ -17,10 +17,10 @@ from hypnostream.errors import UserError
 from hypnostream.training.evaluation.command import evaluate_command, write_report
 from hypnostream.training.evaluation.markdown import interval, markdown
 from hypnostream.training.evaluation.pictures import pictures
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.report import evaluate
 from hypnostream.training.evaluation.store import PredictionSet, read_predictions, write_predictions
 from hypnostream.training.evaluation.subjects import Estimate
-from hypnostream.training.predictions import NightPrediction
 
 SILENT = 5
 

@@ -12,8 +12,8 @@ from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import default_bundle_path, load_bundle
 from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble
 from hypnostream.models.state import named
-from hypnostream.training.channels import STAGER_CHANNELS
-from hypnostream.training.export import FORBIDDEN_OPERATORS, OPSET, export_bundle, parity
+from hypnostream.training.bundling.export import FORBIDDEN_OPERATORS, OPSET, export_bundle, parity
+from hypnostream.training.nights.channels import STAGER_CHANNELS
 
 
 def _ensemble(members: int = 2) -> StagerEnsemble:

@@ -22,31 +22,31 @@ from hypnostream.models.frame_stager import FrameStager, FrameStagerConfig
 from hypnostream.models.seconds_stager import SecondsConfig
 from hypnostream.models.synthsleepnet import SynthSleepNetSettings
 from hypnostream.stream.simulator import NightSettings
-from hypnostream.training.augment import AugmentSettings
-from hypnostream.training.cross_modal_task import CrossModalSettings
-from hypnostream.training.export import FORBIDDEN_OPERATORS, OPSET, FrontEnd, export_bundle
-from hypnostream.training.frame_channels import frame_specs
-from hypnostream.training.frame_stager_run import FrameStagerRecipe, train_frame_stager
-from hypnostream.training.frame_stager_task import (
+from hypnostream.training.bundling.export import FORBIDDEN_OPERATORS, OPSET, FrontEnd, export_bundle
+from hypnostream.training.bundling.model_sizes import frame_stager
+from hypnostream.training.bundling.sizes import check
+from hypnostream.training.damage.augment import AugmentSettings
+from hypnostream.training.nights.frame_channels import frame_specs
+from hypnostream.training.nights.signal_night import SignalNight
+from hypnostream.training.nights.signal_nights import SIMULATED, recorded_signal_night, simulated_signal_night
+from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings
+from hypnostream.training.pretraining.frame_weights import save_frame_encoder
+from hypnostream.training.pretraining.pretrain_synthsleepnet import SynthSleepNetRecipe
+from hypnostream.training.pretraining.probe import ProbeSettings
+from hypnostream.training.pretraining.synthsleepnet_run import pretrain
+from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.recordings.edf_night import read_edf_night
+from hypnostream.training.running.loop import LoopSettings, Share, train
+from hypnostream.training.staging.frame_stager_run import FrameStagerRecipe, train_frame_stager
+from hypnostream.training.staging.frame_stager_task import (
     FrameStagerSettings,
     FrameStagerTask,
     FrameTrained,
     predict,
     whole_frames,
 )
-from hypnostream.training.frame_weights import save_frame_encoder
-from hypnostream.training.learned_front import LearnedFront, learned_front
-from hypnostream.training.loop import LoopSettings, Share, train
-from hypnostream.training.model_sizes import frame_stager
-from hypnostream.training.night_tokens import NightTokens
-from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe
-from hypnostream.training.probe import ProbeSettings
-from hypnostream.training.recipe import load_settings, recipe_path
-from hypnostream.training.recordings.edf_night import read_edf_night
-from hypnostream.training.signal_night import SignalNight
-from hypnostream.training.signal_nights import SIMULATED, recorded_signal_night, simulated_signal_night
-from hypnostream.training.sizes import check
-from hypnostream.training.synthsleepnet_run import pretrain
+from hypnostream.training.staging.learned_front import LearnedFront, learned_front
+from hypnostream.training.staging.night_tokens import NightTokens
 from tests.recordings import STAGES, write_night
 
 FRAME = FrameSettings(4, (4, 8, 8), (2, 2, 2), squeeze=2, hidden=16, width=16)

@@ -10,9 +10,9 @@ from torch.autograd import backward
 from torch.nn import functional as F
 
 from hypnostream.models.imaginator import Imagined
-from hypnostream.training.loop import Share
 from hypnostream.training.losses.imagination import imagination_loss, posterior_consistency
 from hypnostream.training.losses.smccl import StageModalityContrast, smccl
+from hypnostream.training.running.loop import Share
 
 ALONE = Share()
 

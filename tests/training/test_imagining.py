@@ -7,10 +7,10 @@ from torch import Tensor
 from hypnostream.models.fills import LastValue, RunningMeanToken
 from hypnostream.models.imaginator import Imaginator
 from hypnostream.models.state import detached
-from hypnostream.training.augment import ages_s
-from hypnostream.training.loop import Share, chance
+from hypnostream.training.damage.augment import ages_s
+from hypnostream.training.damage.missing import bursts
 from hypnostream.training.losses.imagination import imagination_loss
-from hypnostream.training.missing import bursts
+from hypnostream.training.running.loop import Share, chance
 
 CHANNELS, D, LENGTH = 3, 8, 96
 GENERATOR = chance(0)

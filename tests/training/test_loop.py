@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hypnostream.errors import UserError
-from hypnostream.training.checkpoint import TrainingState, restore, written
-from hypnostream.training.loop import LoopSettings, Share, chance, train
+from hypnostream.training.running.checkpoint import TrainingState, restore, written
+from hypnostream.training.running.loop import LoopSettings, Share, chance, train
 from tests.training.loop_tasks import Recipe, Regression
 
 RECIPE = Recipe()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from hypnostream.errors import UserError
-from hypnostream.training.many import Failed, run_each
+from hypnostream.training.running.many import Failed, run_each
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,7 +107,7 @@ def test_ctrl_c_ends_all(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from functools import partial\nfrom pathlib import Path\n"
-        "from hypnostream.training.many import run_each\nfrom tests.training.test_many import at_work\n"
+        "from hypnostream.training.running.many import run_each\nfrom tests.training.test_many import at_work\n"
         f"if __name__ == '__main__':\n    list(run_each(partial(at_work, Path({str(tmp_path)!r})), [1, 2], 2))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -138,7 +138,7 @@ def wait_for(path: Path, within_s: float = 30.0) -> None:
 def test_ray_is_asked_for_and_missing() -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
-        "from hypnostream.errors import UserError\nfrom hypnostream.training.many import run_each\n"
+        "from hypnostream.errors import UserError\nfrom hypnostream.training.running.many import run_each\n"
         "try:\n    run_each(abs, [1], 1, ray=True)\nexcept UserError as error:\n    print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -151,7 +151,7 @@ def test_ray_keeps_the_same_promises() -> None:
     # In a process of its own: what Ray leaves open is not this test run's.
     code = (
         "import json\nfrom dataclasses import asdict\n"
-        "from hypnostream.training.many import Failed, run_each\nfrom tests.training.test_many import worked\n"
+        "from hypnostream.training.running.many import Failed, run_each\nfrom tests.training.test_many import worked\n"
         "found = dict(run_each(worked, range(9), 2, ray=True))\n"
         "print(json.dumps({place: r.message if isinstance(r, Failed) else r for place, r in found.items()}))\n"
     )

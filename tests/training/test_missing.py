@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Generator, Tensor
 
-from hypnostream.training.damaged_signal import PACKET_LOSS, SNR_DB, drifting, flat, noisy, packets_lost
-from hypnostream.training.missing import (
+from hypnostream.training.damage.damaged_signal import PACKET_LOSS, SNR_DB, drifting, flat, noisy, packets_lost
+from hypnostream.training.damage.missing import (
     BURSTS_S,
     CONDITIONS,
     RATES,

@@ -11,18 +11,18 @@ import torch
 from hypnostream.errors import UserError
 from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.neuronet import NeuroNet, random_masks
-from hypnostream.training.collapse import effective_rank, token_variance
-from hypnostream.training.frame_weights import load_frame_encoder, save_frame_encoder, trained_on
-from hypnostream.training.loop import LoopSettings, Share, train
 from hypnostream.training.losses.masked import masked_mse, target_of
 from hypnostream.training.losses.next_frame import next_frame_mse
 from hypnostream.training.losses.spread import spread
-from hypnostream.training.neuronet_nights import NightSet
-from hypnostream.training.neuronet_run import NeuroNetRecipe, pretrain
-from hypnostream.training.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
+from hypnostream.training.nights.scaled_frames import ScaledFrames, frames_of_kind
+from hypnostream.training.nights.signal_night import SignalNight
+from hypnostream.training.pretraining.collapse import effective_rank, token_variance
+from hypnostream.training.pretraining.frame_weights import load_frame_encoder, save_frame_encoder, trained_on
+from hypnostream.training.pretraining.neuronet_nights import NightSet
+from hypnostream.training.pretraining.neuronet_run import NeuroNetRecipe, pretrain
+from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.recipe import load_settings, recipe_path
-from hypnostream.training.scaled_frames import ScaledFrames, frames_of_kind
-from hypnostream.training.signal_night import SignalNight
+from hypnostream.training.running.loop import LoopSettings, Share, train
 from tests.models.test_neuronet import REFERENCE, SMALL
 
 SEED = 7

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hypnostream.training.loop import Share
 from hypnostream.training.losses.poly1 import log_rule_weights, poly1
+from hypnostream.training.running.loop import Share
 
 ALONE = Share()
 

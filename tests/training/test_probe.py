@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hypnostream.engine.agreement import Agreement
 from hypnostream.errors import UserError
 from hypnostream.training.evaluation.binary import BinaryAgreement, binary_metrics
-from hypnostream.training.probe import Labelled, ProbeSettings, copied, fit_probe, probe, sides
+from hypnostream.training.pretraining.probe import Labelled, ProbeSettings, copied, fit_probe, probe, sides
 
 SMALL = ProbeSettings(hidden=(16,), passes=12, batch=32, learning_rate=1e-2)
 

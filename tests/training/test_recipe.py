@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hypnostream.errors import UserError
-from hypnostream.training.loop import LoopSettings
 from hypnostream.training.recipe import Recipe, load_settings, overridden
+from hypnostream.training.running.loop import LoopSettings
 from tests.training.loop_tasks import Recipe as Small
 
 

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from hypnostream.errors import UserError
-from hypnostream.training.curves import read_curves, write_curves, write_picture
-from hypnostream.training.run import CHECKPOINT, Run
+from hypnostream.training.running.curves import read_curves, write_curves, write_picture
+from hypnostream.training.running.run import CHECKPOINT, Run
 from tests.training.loop_tasks import Recipe, Regression
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ LIVES = """
 import os, random, sys, time
 import matplotlib.figure, safetensors.torch
 from pathlib import Path
-from hypnostream.training.run import Run
+from hypnostream.training.running.run import Run
 from tests.training.loop_tasks import Recipe, Regression
 
 class Slow(Regression):

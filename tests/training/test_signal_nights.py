@@ -12,10 +12,8 @@ from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.frame_scale import FrameScale
 from hypnostream.stream.simulator import NightSettings
 from hypnostream.stream.simulator_breathing import RespiratoryEvent
-from hypnostream.training.frame_probe import probe, probe_within
-from hypnostream.training.recordings.recording import Block, Channel, Recording
-from hypnostream.training.scaled_frames import ScaledFrames, frames_of_kind
-from hypnostream.training.signal_nights import (
+from hypnostream.training.nights.scaled_frames import ScaledFrames, frames_of_kind
+from hypnostream.training.nights.signal_nights import (
     KIND_SIGNALS,
     SIMULATED,
     read_signal_night,
@@ -24,6 +22,8 @@ from hypnostream.training.signal_nights import (
     ucddb_signal_night,
     write_signal_night,
 )
+from hypnostream.training.pretraining.frame_probe import probe, probe_within
+from hypnostream.training.recordings.recording import Block, Channel, Recording
 from tests.models.test_neuronet import SMALL
 from tests.training.test_neuronet import night
 

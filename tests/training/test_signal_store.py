@@ -12,18 +12,18 @@ import pytest
 from hypnostream.bridges.edf_write import EdfSignal, write_edf
 from hypnostream.errors import UserError
 from hypnostream.models.channel_encoder import ChannelEncoderSettings
-from hypnostream.training.channel_weights import people_met
-from hypnostream.training.conditioned import condition
-from hypnostream.training.loop import LoopSettings
-from hypnostream.training.neuronet_nights import nights_of
-from hypnostream.training.neuronet_run import NeuroNetRecipe, pretrain
-from hypnostream.training.pretrain_neuronet import NeuroNetObjective
+from hypnostream.training.nights.conditioned import condition
+from hypnostream.training.nights.signal_nights import read_signal_night, write_signal_night
+from hypnostream.training.nights.signal_store import SPECS, make_signal_nights, signal_nights_in
+from hypnostream.training.pretraining.channel_weights import people_met
+from hypnostream.training.pretraining.neuronet_nights import nights_of
+from hypnostream.training.pretraining.neuronet_run import NeuroNetRecipe, pretrain
+from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective
+from hypnostream.training.pretraining.synthsleepnet_run import nights_in
+from hypnostream.training.pretraining.synthsleepnet_run import pretrain as pretrain_several
 from hypnostream.training.recordings.ingest import ingest
 from hypnostream.training.recordings.store import read_recording
-from hypnostream.training.signal_nights import read_signal_night, write_signal_night
-from hypnostream.training.signal_store import SPECS, make_signal_nights, signal_nights_in
-from hypnostream.training.synthsleepnet_run import nights_in
-from hypnostream.training.synthsleepnet_run import pretrain as pretrain_several
+from hypnostream.training.running.loop import LoopSettings
 from tests.command_line import Cli, assert_one_line
 from tests.models.test_neuronet import SMALL
 from tests.training.nsrr_files import START, event, write_xml

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
-from hypnostream.training.label_share import FRACTIONS, SEEDS, labelled_share
+from hypnostream.training.nights.label_share import FRACTIONS, SEEDS, labelled_share
+from hypnostream.training.nights.splits import Split, folds, read_split, split_by_subject, write_split
 from hypnostream.training.recordings.subjects import person, sleep_edf_person, slpdb_person
-from hypnostream.training.splits import Split, folds, read_split, split_by_subject, write_split
 
 
 @dataclass(frozen=True)

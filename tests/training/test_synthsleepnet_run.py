@@ -14,19 +14,19 @@ from hypnostream.models.channel_encoder import REFERENCE_ENCODER, ChannelEncoder
 from hypnostream.models.frame_network import FrameEncoder, FrameSettings
 from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
 from hypnostream.models.synthsleepnet import REFERENCE_MODEL, SynthSleepNetSettings
-from hypnostream.training.channel_weights import pretrained_encoders
-from hypnostream.training.cross_modal_task import CrossModalSettings
-from hypnostream.training.frame_weights import save_frame_encoder
-from hypnostream.training.frozen_features import event_epochs, signal_features
-from hypnostream.training.loop import LoopSettings
-from hypnostream.training.pretrain_synthsleepnet import SynthSleepNetRecipe, held_out, of_signals, of_tokens
-from hypnostream.training.probe import ProbeSettings
+from hypnostream.training.nights.signal_night import SignalNight
+from hypnostream.training.nights.signal_nights import write_signal_night
+from hypnostream.training.nights.token_night import TokenNight, write_token_night
+from hypnostream.training.nights.windows import FrameWindows
+from hypnostream.training.pretraining.channel_weights import pretrained_encoders
+from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings
+from hypnostream.training.pretraining.frame_weights import save_frame_encoder
+from hypnostream.training.pretraining.frozen_features import event_epochs, signal_features
+from hypnostream.training.pretraining.pretrain_synthsleepnet import SynthSleepNetRecipe, held_out, of_signals, of_tokens
+from hypnostream.training.pretraining.probe import ProbeSettings
+from hypnostream.training.pretraining.synthsleepnet_run import apart, nights_in, pretrain, probe_command
 from hypnostream.training.recipe import load_settings, recipe_path
-from hypnostream.training.signal_night import SignalNight
-from hypnostream.training.signal_nights import write_signal_night
-from hypnostream.training.synthsleepnet_run import apart, nights_in, pretrain, probe_command
-from hypnostream.training.token_night import TokenNight, write_token_night
-from hypnostream.training.windows import FrameWindows
+from hypnostream.training.running.loop import LoopSettings
 from tests.training.test_training import simulated_night
 
 FRAME = FrameSettings(4, (4, 4, 8), (2, 2, 2), squeeze=2, hidden=12, width=12)

@@ -15,14 +15,14 @@ from hypnostream.stream.channels import OK, ChannelSpec, Derivation, Term
 from hypnostream.stream.conditioning import StreamConditioner
 from hypnostream.stream.source import ChannelInfo, Chunk, StreamInfo
 from hypnostream.stream.stages import EPOCH_S
-from hypnostream.training.channels import STAGER_CHANNELS
-from hypnostream.training.conditioned import condition
+from hypnostream.training.nights.channels import STAGER_CHANNELS
+from hypnostream.training.nights.conditioned import condition
+from hypnostream.training.nights.token_night import read_token_night
+from hypnostream.training.nights.tokens import token_night, tokenise
 from hypnostream.training.recordings.blocks import blocks_of
 from hypnostream.training.recordings.recording import UNKNOWN, Block, Channel, Recording, Source
 from hypnostream.training.recordings.sets import sleep_edfx, ucddb
 from hypnostream.training.recordings.store import write_recording
-from hypnostream.training.token_night import read_token_night
-from hypnostream.training.tokens import token_night, tokenise
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not (DATA / "ucddb_c3a2").exists(), reason="../shared/data is not here")

@@ -16,17 +16,17 @@ from hypnostream.models.filling import FILLINGS
 from hypnostream.models.fills import MeanToken
 from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble
 from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_SHAPE
-from hypnostream.training.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
-from hypnostream.training.channels import BANDS
-from hypnostream.training.commands import FOLDS, crossvalidated, in_fold, sleep_edf_splits
-from hypnostream.training.evaluate import predict, score
-from hypnostream.training.export import save_weights
-from hypnostream.training.loop import LoopSettings, Share, train
-from hypnostream.training.members import Member, ensemble_of, train_members, with_seed
+from hypnostream.training.bundling.export import save_weights
+from hypnostream.training.damage.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
+from hypnostream.training.nights.channels import BANDS
+from hypnostream.training.nights.splits import Split, split_by_subject
+from hypnostream.training.nights.token_night import TokenNight, read_token_night, write_token_night
 from hypnostream.training.recipe import Recipe, load_recipe
-from hypnostream.training.splits import Split, split_by_subject
-from hypnostream.training.stager_task import StagerSettings, StagerTask
-from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
+from hypnostream.training.running.loop import LoopSettings, Share, train
+from hypnostream.training.staging.commands import FOLDS, crossvalidated, in_fold, sleep_edf_splits
+from hypnostream.training.staging.evaluate import predict, score
+from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
+from hypnostream.training.staging.stager_task import StagerSettings, StagerTask
 
 SMALL = StagerSettings(
     batch=2,
@@ -264,7 +264,7 @@ def test_the_shipped_recipe_loads_and_an_unknown_key_does_not(tmp_path: Path) ->
 
 def test_results_of_all_folds_become_one_table() -> None:
     from hypnostream.engine.agreement import agreement
-    from hypnostream.training.results_table import Row, markdown_table
+    from hypnostream.training.staging.results_table import Row, markdown_table
 
     reference = np.array([0, 1, 2, 3, 4, 2, 2, 0])
     rows = [Row("EEG", str(f), 3, agreement(reference, np.roll(reference, f))) for f in (0, 1)]

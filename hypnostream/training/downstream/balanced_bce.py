@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 
 def balance(target: NDArray[np.int8], power: float) -> Tensor:

@@ -7,8 +7,8 @@ from hypnostream.bridges.atomic import write_atomically
 from hypnostream.training.downstream.comparison import DownstreamRecipe, compare
 from hypnostream.training.downstream.event_nights import make_event_nights
 from hypnostream.training.downstream.results import as_json, as_markdown, rows_of
-from hypnostream.training.progress import told
 from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.running.progress import told
 
 
 def downstream_command(store: Path, out: Path, recipe: str, workers: int) -> None:

@@ -22,13 +22,13 @@ from hypnostream.training.downstream.frozen import probed
 from hypnostream.training.downstream.pretrained import PretrainSettings, load_pretrained, pretrain
 from hypnostream.training.downstream.scores import Score, judged
 from hypnostream.training.downstream.shares import event_folds, given_labels
-from hypnostream.training.label_share import FRACTIONS, SEEDS
-from hypnostream.training.loop import LoopSettings
-from hypnostream.training.many import Failed, run_each
-from hypnostream.training.probe import ProbeSettings
-from hypnostream.training.progress import Progress
-from hypnostream.training.run import WEIGHTS, Run
-from hypnostream.training.splits import Split, write_split
+from hypnostream.training.nights.label_share import FRACTIONS, SEEDS
+from hypnostream.training.nights.splits import Split, write_split
+from hypnostream.training.pretraining.probe import ProbeSettings
+from hypnostream.training.running.loop import LoopSettings
+from hypnostream.training.running.many import Failed, run_each
+from hypnostream.training.running.progress import Progress
+from hypnostream.training.running.run import WEIGHTS, Run
 
 FROM_SCRATCH, FINE_TUNED, ON_FROZEN = "from scratch", "fine-tuned", "context on frozen"
 PROBE, PROBE_UNTRAINED = "probe", "probe of untrained"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
-from hypnostream.training.token_night import TokenNight, read_token_night, write_token_night
+from hypnostream.training.nights.token_night import TokenNight, read_token_night, write_token_night
 
 SLOTS = ("eeg", "heart", "spo2")
 TASKS = ("event", "event_minute", "apnea", "hypopnea")

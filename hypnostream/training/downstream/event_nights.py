@@ -12,11 +12,11 @@ from hypnostream.models.token_features import LEVEL, SHAPE
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.downstream.event_labels import labels_of
 from hypnostream.training.downstream.event_night import SLOTS, EventNight, seen_only, write_event_night
+from hypnostream.training.nights.token_night import TokenNight, read_token_night
+from hypnostream.training.nights.tokens import tokens_of_signals
 from hypnostream.training.recordings.recording import Recording
 from hypnostream.training.recordings.recording_file import RecordingFile, read_recording_file
 from hypnostream.training.recordings.store import read_recording, recordings_in
-from hypnostream.training.token_night import TokenNight, read_token_night
-from hypnostream.training.tokens import tokens_of_signals
 
 EEG, HEART, OXYGEN = range(len(SLOTS))
 Progress = Callable[[int, int, str], None]

@@ -18,7 +18,7 @@ from hypnostream.models.spectral_inputs import SpectralInputs
 from hypnostream.models.state import State, detached, restarted
 from hypnostream.training.downstream.balanced_bce import balance, balanced_bce
 from hypnostream.training.downstream.event_night import SLOTS, TASKS, EventNight
-from hypnostream.training.loop import LoopSettings, Share, chance
+from hypnostream.training.running.loop import LoopSettings, Share, chance
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hypnostream.models.event_detector import EventDetector
 from hypnostream.training.downstream.event_night import TASKS, EventNight
 from hypnostream.training.downstream.scores import Score, scores, with_sensors, worth_testing
-from hypnostream.training.probe import Labelled, ProbeSettings, fit_probe
+from hypnostream.training.pretraining.probe import Labelled, ProbeSettings, fit_probe
 
 Given = dict[str, NDArray[np.bool_]]
 

@@ -10,12 +10,12 @@ from hypnostream.bounded_file import read_bounded
 from hypnostream.errors import UserError
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
-from hypnostream.training.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
 from hypnostream.training.downstream.event_night import SLOTS, EventNight
 from hypnostream.training.downstream.event_task import scale
-from hypnostream.training.loop import LoopSettings
-from hypnostream.training.run import Run
-from hypnostream.training.windows import SpectralWindows
+from hypnostream.training.nights.windows import SpectralWindows
+from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
+from hypnostream.training.running.loop import LoopSettings
+from hypnostream.training.running.run import Run
 
 _MOST_BYTES = 1 << 28
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
 from hypnostream.training.downstream.event_night import EventNight
-from hypnostream.training.label_share import labelled_share
-from hypnostream.training.splits import Split, folds
+from hypnostream.training.nights.label_share import labelled_share
+from hypnostream.training.nights.splits import Split, folds
 
 
 def stratum(night: EventNight) -> str:

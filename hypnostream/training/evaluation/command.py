@@ -11,7 +11,7 @@ from hypnostream.training.evaluation.pictures import pictures
 from hypnostream.training.evaluation.predict_bundle import from_stored
 from hypnostream.training.evaluation.report import Report, evaluate
 from hypnostream.training.evaluation.store import PredictionSet, read_predictions, write_predictions
-from hypnostream.training.progress import told
+from hypnostream.training.running.progress import told
 
 
 def evaluate_command(

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.stream.stages import EPOCH_S
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.staging import answers, confusion, figures, left_out
 from hypnostream.training.evaluation.subjects import Estimate, Resampling
-from hypnostream.training.predictions import NightPrediction
 
 HALF_HOUR = 1800 // EPOCH_S  # epochs
 FIRST = 300 // EPOCH_S  # the first five minutes

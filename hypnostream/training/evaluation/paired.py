@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.staging import FIGURES, SCORES, answers, confusion, figures, mean_scores, scores
 from hypnostream.training.evaluation.subjects import Estimate, Resampling, intervals
-from hypnostream.training.predictions import NightPrediction
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from hypnostream.errors import UserError
 from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import Notice
 from hypnostream.stream.stages import EPOCH_S, STAGES
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.recording_steps import steps_of, streams_of
 from hypnostream.training.evaluation.store import PredictionSet
-from hypnostream.training.many import Failed, run_each
-from hypnostream.training.predictions import NightPrediction
 from hypnostream.training.recordings.recording import UNKNOWN, Recording
 from hypnostream.training.recordings.recording_file import read_recording_file
 from hypnostream.training.recordings.store import read_recording, recordings_in
 from hypnostream.training.recordings.store_tables import STAGES_TABLE
+from hypnostream.training.running.many import Failed, run_each
 
 Told = Callable[[int, int, str], None]
 

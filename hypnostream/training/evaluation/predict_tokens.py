@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from hypnostream.models.stager import StagerEnsemble
-from hypnostream.training.evaluate import predict
-from hypnostream.training.predictions import NightPrediction
-from hypnostream.training.token_night import TokenNight
+from hypnostream.training.evaluation.predictions import NightPrediction
+from hypnostream.training.nights.token_night import TokenNight
+from hypnostream.training.staging.evaluate import predict
 
 
 def from_token_nights(

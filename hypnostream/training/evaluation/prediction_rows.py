@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hypnostream.stream.stages import EPOCH_S, STAGES
 from hypnostream.training.evaluation.binary import check_binary
-from hypnostream.training.predictions import NightPrediction
+from hypnostream.training.evaluation.predictions import NightPrediction
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.evaluation.calibration import equal_mass_bins
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.staging import (
     COUNT,
     answers,
@@ -18,7 +19,6 @@ from hypnostream.training.evaluation.staging import (
     left_out,
 )
 from hypnostream.training.evaluation.subjects import Estimate, Resampling, defined
-from hypnostream.training.predictions import NightPrediction
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from hypnostream.training.evaluation.bias import StageBias, stage_bias
 from hypnostream.training.evaluation.calibration import equal_mass_bins
 from hypnostream.training.evaluation.elapsed import Elapsed, elapsed
 from hypnostream.training.evaluation.paired import Comparison, compare
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.provisional import Provisional, provisional
 from hypnostream.training.evaluation.staging import (
     FIGURES,
@@ -27,7 +28,6 @@ from hypnostream.training.evaluation.staging import (
 from hypnostream.training.evaluation.store import PredictionSet
 from hypnostream.training.evaluation.subjects import Estimate, Resampling, defined, refuse_doubles
 from hypnostream.training.evaluation.tasks import Task, binary_tasks
-from hypnostream.training.predictions import NightPrediction
 
 
 @dataclass(frozen=True, slots=True)

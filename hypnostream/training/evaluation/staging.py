@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from hypnostream.stream.stages import STAGES
 from hypnostream.training.evaluation.calibration import BINS
-from hypnostream.training.predictions import NightPrediction
+from hypnostream.training.evaluation.predictions import NightPrediction
 
 COUNT = len(STAGES)
 FIGURES = (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypnostream.errors import UserError
 from hypnostream.training.evaluation.prediction_rows import MOST_NAME, TASK, nights_of, rows_of, schema_of
-from hypnostream.training.predictions import NightPrediction
+from hypnostream.training.evaluation.predictions import NightPrediction
 
 FORMAT = "hypnostream-predictions-1"
 MOST_TASKS = 16

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
-from hypnostream.training.predictions import NightPrediction
+from hypnostream.training.evaluation.predictions import NightPrediction
 
 DRAWS = 2000
 SEED = 20100

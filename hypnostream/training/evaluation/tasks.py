@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from hypnostream.training.evaluation.binary import BinaryAgreement, areas_of_counts, binary_metrics
 from hypnostream.training.evaluation.calibration import equal_mass_bins
+from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.staging import calibration_error, calibration_sums
 from hypnostream.training.evaluation.subjects import Estimate, Resampling, intervals
-from hypnostream.training.predictions import NightPrediction
 
 LEVELS = 512  # of probability, in which the draws rank answers; the figures themselves rank them exactly
 OF_CONFUSION = ("accuracy", "majority_rate", "balanced_accuracy", "mcc", "kappa", "f1", "sensitivity", "specificity")

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 
 def nt_xent(a: Tensor, b: Tensor, temperature: float, share: Share) -> Tensor:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hypnostream.training.loop import Share
 from hypnostream.training.losses.contrast import nt_xent
+from hypnostream.training.running.loop import Share
 
 
 class Hidden(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hypnostream.models.imaginator import Imagined
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 
 def imagination_loss(

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 
 def target_of(tokens: Tensor, share: Share) -> Tensor:

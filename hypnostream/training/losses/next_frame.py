@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 
 def next_frame_mse(predicted: Tensor, target: Tensor, ahead: int, share: Share) -> Tensor:

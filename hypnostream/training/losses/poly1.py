@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 IGNORED = -1
 EMPHASIS = (0.3, 0.4, 0.3, 0.2, 0.3)  # of W, N1, N2, N3, R

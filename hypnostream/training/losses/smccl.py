@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 NOT_COMPARED = -1e4  # below any similarity, and its exponential is 0
 

@@ -6,7 +6,7 @@ The variance and covariance terms of VICReg (Bardes, Ponce and LeCun 2022, arXiv
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypnostream.training.loop import Share
+from hypnostream.training.running.loop import Share
 
 
 def spread(tokens: Tensor, share: Share) -> Tensor:

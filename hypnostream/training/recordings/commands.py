@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hypnostream.training.progress import told
 from hypnostream.training.recordings.ingest import SKIPPED, ingest
 from hypnostream.training.recordings.validate import validate
+from hypnostream.training.running.progress import told
 
 
 def ingest_command(data: Path, out: Path, workers: int, ray: bool) -> None:

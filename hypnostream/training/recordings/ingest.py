@@ -15,12 +15,12 @@ import msgspec
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.bridges.folder_lock import is_locked, locked
 from hypnostream.errors import UserError
-from hypnostream.training.many import Failed, run_each
 from hypnostream.training.recordings.job import Job
 from hypnostream.training.recordings.readers import found
 from hypnostream.training.recordings.recording import Source
 from hypnostream.training.recordings.recording_file import read_recording_file, sha256_of
 from hypnostream.training.recordings.store import PARTIAL, write_recording
+from hypnostream.training.running.many import Failed, run_each
 
 SKIPPED = "skipped.json"
 Progress = Callable[[int, int, str], None]

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hypnostream.errors import UserError
-from hypnostream.training.many import Failed, run_each
 from hypnostream.training.recordings.recording_file import FILE, read_recording_file, sha256_of
 from hypnostream.training.recordings.store import PARTIAL, read_recording, recordings_in
 from hypnostream.training.recordings.store_signals import SIGNALS, signals_wrong
+from hypnostream.training.running.many import Failed, run_each
 
 Progress = Callable[[int, int, str], None]
 

@@ -1,0 +1,1 @@
+"""A trained model out as a bundle, and how large it is."""

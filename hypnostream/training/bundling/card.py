@@ -1,0 +1,83 @@
+"""The model card that travels with a bundle: what it was trained on, what it reaches, what it must not be used for."""
+
+from collections.abc import Mapping
+
+from hypnostream.models.stager import StagerEnsemble
+from hypnostream.training.evaluation.report import is_simulated
+from hypnostream.training.nights.channels import STAGER_CHANNELS
+from hypnostream.training.nights.splits import Split
+from hypnostream.training.nights.token_night import TokenNight
+
+SOURCES = {
+    "Sleep-EDF Expanded": (
+        "Sleep-EDF Database Expanded (Kemp et al., 2000), PhysioNet, ODC-By 1.0. Per-epoch features of the SC nights, "
+        "trimmed to 30 min around sleep; Fpz-Cz, Pz-Oz and horizontal EOG; R&K scoring, S3 and S4 merged."
+    ),
+    "UCDDB": (
+        "St. Vincent's University Hospital / University College Dublin Sleep Apnea Database, PhysioNet, ODC-By 1.0. "
+        "Raw EEG C3-A2, Wake and N3 epochs only."
+    ),
+}
+LIMITS = {
+    "Sleep-EDF Expanded": (
+        "Adults, mostly healthy; no children.",
+        "Scored by R&K rules with S3 and S4 merged; AASM scorers differ, most of all about N1.",
+        "Recorded from Fpz-Cz, Pz-Oz and a horizontal EOG; other derivations are stand-ins and do worse.",
+        "Nights began some 30 min before sleep. Hours of wake before it were not seen.",
+        "Posterior EEG and EOG went through an artefact removal that a stream cannot have.",
+    ),
+    "UCDDB": ("Adults with sleep apnea, scored by R&K rules.",),
+}
+FILLED = {
+    "imagination": (
+        "A missing sensor's token is imagined from the sensors that are there and from what it said before, and counts "
+        "less the less sure that is."
+    ),
+    "absence": "A missing sensor is left out; how long it has been gone is known.",
+}
+
+
+def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
+    """The card as Markdown."""
+    config = model.config
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [
+        "# Stager",
+        "",
+        "Causal sleep staging (W, N1, N2, N3, R) every 30 s, with zero look-ahead, from any subset of a frontal EEG, a",
+        "posterior EEG and an EOG. **Not a medical device.**",
+        "",
+        "## Model",
+        f"{len(model.members)} stagers that differ in their seed, averaged; each {config.layers} layers of context",
+        f"({config.context}) of width {config.d_model}, carried all night; {parameters:,} parameters in all. The",
+        "spectral front-end is part of the graph and has none.",
+        FILLED.get(config.filling, f"What stands for a missing sensor: {config.filling}."),
+        "",
+        "| input | kind | unit | Hz | taken from, in this order |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {spec.name} | {spec.kind} | {spec.unit} | {spec.rate_hz} | {', '.join(spec.derivations)} |"
+            for spec in STAGER_CHANNELS
+        ),
+        "",
+        "## Trained on",
+    ]
+    sets = sorted({night.set_name for night in split.train})
+    for name in sets:
+        nights = [night for night in split.train if night.set_name == name]
+        subjects = len({night.subject for night in nights})
+        lines += [f"- {len(nights)} nights of {subjects} subjects. {SOURCES.get(name, name)}"]
+    simulated = [name for name in sets if is_simulated(name)]
+    people = f"Simulated: {', '.join(simulated)}." if simulated else "Real people all; nothing simulated."
+    lines += ["", f"{people} No recording is in this bundle, only weights.", ""]
+    lines += ["## Figures", "Fractions of epochs, or Cohen's kappa. How each was measured: benchmarks/README.md.", ""]
+    lines += ["| figure | value |", "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in metrics.items())]
+    lines += [
+        "",
+        "## Limits",
+        "- It knows people like those it was trained on; no other age or disorder was seen.",
+        "- N1 is its weakest stage, as it is for people.",
+        *(f"- {name}: {limit}" for name in sets for limit in LIMITS.get(name, ())),
+        "",
+    ]
+    return "\n".join(lines)

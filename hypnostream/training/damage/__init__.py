@@ -1,0 +1,1 @@
+"""Sensors that are missing, failing, or of another amplifier."""

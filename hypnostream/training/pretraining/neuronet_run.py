@@ -1,0 +1,137 @@
+"""`hypnostream train neuronet`: from nights to a frame encoder, with what it knows that it did not know untrained."""
+
+import copy
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hypnostream.errors import UserError
+from hypnostream.models.frame_network import FrameEncoder
+from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
+from hypnostream.training.nights.scaled_frames import ScaledFrames, frames_of_kind
+from hypnostream.training.pretraining.collapse import effective_rank, token_variance
+from hypnostream.training.pretraining.frame_probe import ProbeResult, probe, probe_within
+from hypnostream.training.pretraining.frame_weights import save_frame_encoder
+from hypnostream.training.pretraining.neuronet_nights import NightSet, SimulatedSet, nights_for, nights_of
+from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
+from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.running.distributed import first, first_alone
+from hypnostream.training.running.loop import LoopSettings
+from hypnostream.training.running.progress import told
+from hypnostream.training.running.run import Run
+
+_WATCHED = 150  # frames of each held-out channel, on which collapse would be seen
+
+
+@dataclass(frozen=True, slots=True)
+class NeuroNetRecipe:
+    """A whole run; the file's tables are these fields."""
+
+    model: NeuroNetSettings = field(default_factory=NeuroNetSettings)
+    objective: NeuroNetObjective = field(default_factory=NeuroNetObjective)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    simulated: SimulatedSet = field(default_factory=SimulatedSet)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What makes a run the same run."""
+
+    kind: str
+    nights: str
+    recipe: NeuroNetRecipe
+    held_out: tuple[str, ...]
+
+
+def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str, folder: Path | None = None) -> None:
+    """Train and probe on the signal nights of `folder`, on those made of UCDDB in `data`, or on simulated ones.
+
+    See `pretrain` for what is written. Raises UserError when both are given.
+    """
+    if data is not None and folder is not None:
+        raise UserError("--nights and --data are both given: the first names signal nights, the second UCDDB; give one")
+    settings = load_settings(recipe_path(recipe), NeuroNetRecipe)
+    if folder is not None:
+        nights = nights_of(kind, folder, settings.loop.seed)
+    else:
+        with told("nights") as progress, first_alone(settings.loop.device):
+            nights = nights_for(kind, data, out / "nights", settings.simulated, progress)
+    report = pretrain(kind, nights, out, settings)
+    if not first():
+        return
+    print(f"{kind}: {nights.words}; {len(nights.train)} nights trained on, {len(nights.held_out)} held out")
+    for name, found in report["probes"].items():
+        print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items() if "_" in key))
+    if not report["probes"]:
+        print("no probes: of those trained on, or of those held out, no epoch has a stage")
+    print(f"encoder: {out / 'encoder.safetensors'}")
+
+
+def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> dict[str, dict[str, dict[str, float]]]:
+    """Train, or go on where a killed run stopped; writes the run's folder, encoder.safetensors and report.json.
+
+    The report holds `collapse` (variance and effective rank of held-out tokens, untrained and trained; those of each
+    pass's own tokens are in the curves) and `probes` (of stages, untrained and trained, on people that neither encoder
+    nor probe was trained on; none where no night is staged).
+    """
+    seed = recipe.loop.seed
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = NeuroNet(recipe.model)
+    untrained = copy.deepcopy(module.frames)
+    fitted, tested = (list(frames_of_kind(part, kind)) for part in (nights.train, nights.held_out))
+    watched = np.concatenate([_some_frames(source) for source in tested])
+    away = tuple(sorted({night.subject for night in nights.held_out}))
+    run = Run(out, _Asked(kind, nights.words, recipe, away), nights.fingerprints)
+    collapse = {"untrained": collapse_of(untrained, watched)}
+
+    with told(f"neuronet {kind}") as progress:
+
+        def after_pass(done: int, passes: int, losses: dict[str, float]) -> None:
+            progress(done, passes, " ".join(f"{name} {value:.3f}" for name, value in losses.items()))
+
+        run.train(NeuroNetTask(module, fitted, recipe.objective, seed), recipe.loop, after_pass)
+    if not first():  # of several processes one probes and writes
+        return {}
+    collapse["trained"] = collapse_of(module.frames, watched)
+    save_frame_encoder(out / "encoder.safetensors", module.frames, kind, {night.subject for night in nights.train})
+    probes: dict[str, dict[str, float]] = {}
+    for name, encoder in (("untrained", untrained), ("trained", module.frames.cpu())):
+        for where, result in probes_of(encoder, fitted, tested).items():
+            probes[f"{name}, {where}"] = asdict(result)
+    report = {"collapse": collapse, "probes": probes}
+    (out / "report.json").write_text(json.dumps({"kind": kind, "nights": nights.words, **report}, indent=2))
+    return report
+
+
+def probes_of(encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]) -> dict[str, ProbeResult]:
+    """People held out; and within a held-out night that has stages which nobody who was fitted on has.
+
+    None where one side has no staged epoch.
+    """
+    if not all(any(len(source.scored_epochs()) for source in side) for side in (fitted, tested)):
+        return {}
+    found = {"held-out people": probe(encoder, fitted, tested)}
+    known = {int(stage) for source in fitted for stage in set(source.night.stage[source.scored_epochs()].tolist())}
+    for source in tested:
+        stages = source.night.stage[source.scored_epochs()]
+        if set(stages.tolist()) - known:
+            found[f"within {source.night.name}"] = probe_within(encoder, source)
+    return found
+
+
+@torch.no_grad()
+def collapse_of(encoder: FrameEncoder, frames: NDArray[np.float32]) -> dict[str, float]:
+    """Variance and effective rank of the tokens of `frames` (N, 400)."""
+    device = next(encoder.parameters()).device
+    tokens = encoder(torch.from_numpy(frames).to(device)).cpu()
+    return {"variance": token_variance(tokens), "effective_rank": effective_rank(tokens)}
+
+
+def _some_frames(source: ScaledFrames) -> NDArray[np.float32]:
+    starts = source.window_starts(1)
+    return source.frames(starts[np.linspace(0, len(starts) - 1, min(len(starts), _WATCHED)).astype(np.int64)])

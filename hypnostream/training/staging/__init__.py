@@ -1,0 +1,1 @@
+"""The stagers: their training, cross-validation and comparisons."""
