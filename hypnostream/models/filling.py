@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from hypnostream.models.fills import FILLS
-from hypnostream.models.imaginator import Imaginator, Imagined
+from hypnostream.models.imaginator import MAX_AGE_S, Imaginator, Imagined
 from hypnostream.models.state import State
 
 FILLINGS = ("absence", "imagination", *FILLS)
-MAX_AGE_S = 3600.0  # a channel gone for an hour is gone for good
 
 
 class Filled(NamedTuple):

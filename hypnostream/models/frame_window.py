@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hypnostream.models.filling import MAX_AGE_S
 from hypnostream.models.frame_network import FRAME_SAMPLES
+from hypnostream.models.imaginator import MAX_AGE_S
 
 EPOCH_S = 30
 RATE_HZ = 100

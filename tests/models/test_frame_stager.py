@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from hypnostream.models.channel_memory import latest_step
-from hypnostream.models.filling import MAX_AGE_S
 from hypnostream.models.frame_network import FrameSettings
 from hypnostream.models.frame_stager import FrameStager, FrameStagerConfig
 from hypnostream.models.frame_window import framed, initial_window
+from hypnostream.models.imaginator import MAX_AGE_S
 from hypnostream.models.seconds_stager import SecondsConfig
 from hypnostream.models.state import named
 

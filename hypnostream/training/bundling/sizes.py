@@ -16,7 +16,6 @@ from hypnostream.errors import UserError
 from hypnostream.models.state import State, named
 
 SHIPPED_PARAMETERS = 2_000_000
-LARGE_PARAMETERS = 10_000_000  # for those with more data
 FLOPS_A_SECOND = 1e9
 CHANNELS = 8  # what the limit on operations is for
 

@@ -24,26 +24,29 @@ def evaluate_command(
     ray: bool,
 ) -> None:
     """See the module's head. Recordings that failed are named and make the exit code 1."""
-    if (predictions is None) == (recordings is None):
-        raise UserError("give either a predictions.parquet, or --recordings with a folder that ingest wrote")
     if predictions is not None and bundle is not None:
         raise UserError("--bundle goes with --recordings; a predictions.parquet says already what a model said")
     failed: list[str] = []
 
-    def said_by(bundle_path: Path | None, name: str) -> PredictionSet:
-        assert recordings is not None  # noqa: S101
+    def said_by(bundle_path: Path | None, store: Path, name: str) -> PredictionSet:
         with told(f"predict {name}") as progress:
-            said, without = from_stored(bundle_path, recordings, workers, ray, progress)
+            said, without = from_stored(bundle_path, store, workers, ray, progress)
         failed.extend(without)
         write_predictions(out / f"{name}.parquet", said)
         return said
 
-    _folder(out)
-    said = said_by(bundle, "predictions") if predictions is None else read_predictions(predictions)
     other = None
-    if against is not None:
-        of_bundle = against.is_dir() and recordings is not None
-        other = said_by(against, "against") if of_bundle else read_predictions(against)
+    if recordings is not None and predictions is None:
+        _folder(out)
+        said = said_by(bundle, recordings, "predictions")
+        if against is not None and against.is_dir():
+            other = said_by(against, recordings, "against")
+    elif predictions is not None and recordings is None:
+        said = read_predictions(predictions)
+    else:
+        raise UserError("give either a predictions.parquet, or --recordings with a folder that ingest wrote")
+    if against is not None and other is None:
+        other = read_predictions(against)
     write_report(evaluate(said, other), out)
     for line in failed:
         print(f"skipped {line}")

@@ -24,7 +24,7 @@ _HOP_S = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ProbeResult:
+class FrameProbe:
     """Agreement of the probes' stages with the scored ones, over `epochs` of `subjects` people."""
 
     linear_accuracy: float
@@ -56,7 +56,7 @@ def epoch_tokens(encoder: FrameEncoder, sources: Sequence[ScaledFrames], most: i
 
 def probe(
     encoder: FrameEncoder, fitted: Sequence[ScaledFrames], tested: Sequence[ScaledFrames], most: int = 200
-) -> ProbeResult:
+) -> FrameProbe:
     """Fit on some people, test on others, `most` epochs of each channel of each night.
 
     Stages that nobody of the fitted has are left out of the test. Raises UserError when a person is on both sides, or
@@ -75,7 +75,7 @@ def probe(
     return _result(tested_y, _linear(x, y, tested_x), _nearest(x, y, tested_x), len(people))
 
 
-def probe_within(encoder: FrameEncoder, source: ScaledFrames, blocks: int = 5) -> ProbeResult:
+def probe_within(encoder: FrameEncoder, source: ScaledFrames, blocks: int = 5) -> FrameProbe:
     """One night in `blocks` stretches, each tested by what was fitted on the others: for a set with one whole night.
 
     It says whether the tokens tell stages apart, not whether people are alike.
@@ -91,9 +91,9 @@ def probe_within(encoder: FrameEncoder, source: ScaledFrames, blocks: int = 5) -
 
 def _result(
     stages: NDArray[np.int8], linear: NDArray[np.int64], nearest: NDArray[np.int64], subjects: int
-) -> ProbeResult:
+) -> FrameProbe:
     by_line, by_neighbours = agreement(stages, linear), agreement(stages, nearest)
-    return ProbeResult(
+    return FrameProbe(
         by_line.accuracy or 0.0,
         by_line.macro_f1 or 0.0,
         by_line.kappa or 0.0,

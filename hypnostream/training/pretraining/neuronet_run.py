@@ -14,7 +14,7 @@ from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
 from hypnostream.training.nights.scaled_frames import ScaledFrames, frames_of_kind
 from hypnostream.training.pretraining.collapse import effective_rank, token_variance
-from hypnostream.training.pretraining.frame_probe import ProbeResult, probe, probe_within
+from hypnostream.training.pretraining.frame_probe import FrameProbe, probe, probe_within
 from hypnostream.training.pretraining.frame_weights import save_frame_encoder
 from hypnostream.training.pretraining.neuronet_nights import NightSet, SimulatedSet, nights_for, nights_of
 from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
@@ -108,7 +108,7 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
     return report
 
 
-def probes_of(encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]) -> dict[str, ProbeResult]:
+def probes_of(encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]) -> dict[str, FrameProbe]:
     """People held out; and within a held-out night that has stages which nobody who was fitted on has.
 
     None where one side has no staged epoch.
