@@ -25,9 +25,9 @@ from hypnostream.training.nights.token_night import TokenNight
 from hypnostream.training.nights.windows import SpectralWindows
 from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
 from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
-from hypnostream.training.recipe import load_recipe
 from hypnostream.training.running.distributed import share
 from hypnostream.training.running.loop import LoopSettings, Task, train
+from hypnostream.training.staging.stager_recipe import load_recipe
 from hypnostream.training.staging.stager_task import StagerTask
 
 EPOCHS = 960  # of a night of eight hours

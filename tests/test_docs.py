@@ -270,7 +270,7 @@ def test_a_toml_example_loads(block: Block, tmp_path: Path) -> None:
     path.write_text(block.text, encoding="utf-8")
     if block.page == "docs/training.md":
         pytest.importorskip("torch", reason="recipes need the train extra")
-        from hypnostream.training.recipe import Recipe, load_recipe
+        from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 
         assert load_recipe(path) != Recipe()
     else:

@@ -26,6 +26,17 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": set[str](),
 }
+# The rooms within training, each of which may use those before it.
+WITHIN_TRAINING = (
+    ("running", "recipe"),
+    ("recordings",),
+    ("nights",),
+    ("losses", "damage"),
+    ("evaluation",),
+    ("bundling",),
+    ("pretraining",),
+    ("staging", "downstream"),
+)
 # Costly or absent at a bedside: imported inside of the functions that use them.
 COSTLY = {"pyarrow", "matplotlib", "scipy.signal", "onnxruntime", "onnx", "prometheus_client"}
 TRAINING_ONLY = {"torch", "onnx", "safetensors"}
@@ -74,6 +85,16 @@ def test_imports_go_one_way(module: str) -> None:
     if room(module) == "engine" and "torch" in Path(module).stem:
         allowed = allowed | {"models"}  # its torch backend alone, and only when asked for
     assert of_the_house(module) <= allowed
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room(m) == "training" and m != "training/__init__.py"])
+def test_imports_within_training_go_one_way(module: str) -> None:
+    place = Path(module).parts[1].removesuffix(".py")
+    floors = [index for index, rooms in enumerate(WITHIN_TRAINING) if place in rooms]
+    assert len(floors) == 1, "training has no such room"
+    names = [name.split(".") for name in imported(module, everywhere=True) if name.startswith("hypnostream.training.")]
+    below = {each for rooms in WITHIN_TRAINING[: floors[0]] for each in rooms}
+    assert {name[2] for name in names} <= below | {place}
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room(module) not in ("models", "training")])

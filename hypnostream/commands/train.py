@@ -106,7 +106,7 @@ def train_sizes(
     recipe: Annotated[Path | None, typer.Argument(help="A TOML recipe (default: the shipped bundle's).")] = None,
 ) -> None:
     """Show how large the models are: parameters, operations for a second of signal, bytes of state."""
-    from hypnostream.training.bundling.model_sizes import sizes_command
+    from hypnostream.training.staging.model_sizes import sizes_command
 
     sizes_command(recipe)
 

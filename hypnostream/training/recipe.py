@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -10,32 +10,14 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from hypnostream.errors import UserError
-from hypnostream.training.staging.stager_task import StagerSettings
 
 Settings = TypeVar("Settings")
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """`seeds`: one member of the ensemble each."""
-
-    seeds: tuple[int, ...] = (0,)
-    fit: StagerSettings = field(default_factory=StagerSettings)
 
 
 def recipe_path(recipe: str) -> Path:
     """A recipe by the name of a shipped one ("neuronet-product"), or by its path."""
     shipped = Path(str(files("hypnostream.training") / "recipes" / f"{recipe}.toml"))
     return shipped if shipped.is_file() else Path(recipe)
-
-
-def load_recipe(path: Path | None = None) -> Recipe:
-    """Read a recipe. Raises UserError naming the file and the key."""
-    path = recipe_path("stager") if path is None else path
-    recipe = load_settings(path, Recipe)
-    if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
-        raise UserError(f"recipe {path}: seeds {list(recipe.seeds)} must be at least one, each once")
-    return recipe
 
 
 def load_settings(path: Path, kind: type[Settings]) -> Settings:

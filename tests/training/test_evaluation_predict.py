@@ -22,11 +22,11 @@ from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import Chunk, ListSource
 from hypnostream.training.evaluation.command import evaluate_command
 from hypnostream.training.evaluation.predict_bundle import from_bundle
-from hypnostream.training.evaluation.predict_tokens import from_token_nights
 from hypnostream.training.evaluation.recording_steps import steps_of, streams_of
 from hypnostream.training.nights.token_night import TokenNight
 from hypnostream.training.recordings.recording import Block, Channel, Recording
 from hypnostream.training.recordings.store import write_recording
+from hypnostream.training.staging.predict_tokens import from_token_nights
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 RATE_HZ = 128

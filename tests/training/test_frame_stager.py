@@ -23,7 +23,6 @@ from hypnostream.models.seconds_stager import SecondsConfig
 from hypnostream.models.synthsleepnet import SynthSleepNetSettings
 from hypnostream.stream.simulator import NightSettings
 from hypnostream.training.bundling.export import FORBIDDEN_OPERATORS, OPSET, FrontEnd, export_bundle
-from hypnostream.training.bundling.model_sizes import frame_stager
 from hypnostream.training.bundling.sizes import check
 from hypnostream.training.damage.augment import AugmentSettings
 from hypnostream.training.nights.frame_channels import frame_specs
@@ -46,6 +45,7 @@ from hypnostream.training.staging.frame_stager_task import (
     whole_frames,
 )
 from hypnostream.training.staging.learned_front import LearnedFront, learned_front
+from hypnostream.training.staging.model_sizes import frame_stager
 from hypnostream.training.staging.night_tokens import NightTokens
 from tests.recordings import STAGES, write_night
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from hypnostream.errors import UserError
-from hypnostream.training.recipe import Recipe, load_settings, overridden
+from hypnostream.training.recipe import load_settings, overridden
 from hypnostream.training.running.loop import LoopSettings
+from hypnostream.training.staging.stager_recipe import Recipe
 from tests.training.loop_tasks import Recipe as Small
 
 

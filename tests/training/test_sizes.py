@@ -10,9 +10,9 @@ from torch import nn
 from hypnostream.errors import UserError
 from hypnostream.models.frame_network import REFERENCE_FRAME, FrameSettings
 from hypnostream.models.mamba2 import Mamba2
-from hypnostream.training.bundling.model_sizes import all_sizes, frame_encoder, learned_stream, sizes_command, stager
 from hypnostream.training.bundling.sizes import Size, check, flops, parameters, state_bytes, table
-from hypnostream.training.recipe import load_recipe
+from hypnostream.training.staging.model_sizes import all_sizes, frame_encoder, learned_stream, sizes_command, stager
+from hypnostream.training.staging.stager_recipe import load_recipe
 
 
 def test_operations_are_two_for_each_multiply_and_add() -> None:

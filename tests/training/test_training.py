@@ -21,11 +21,11 @@ from hypnostream.training.damage.augment import AugmentSettings, ages_s, other_a
 from hypnostream.training.nights.channels import BANDS
 from hypnostream.training.nights.splits import Split, split_by_subject
 from hypnostream.training.nights.token_night import TokenNight, read_token_night, write_token_night
-from hypnostream.training.recipe import Recipe, load_recipe
 from hypnostream.training.running.loop import LoopSettings, Share, train
 from hypnostream.training.staging.commands import FOLDS, crossvalidated, in_fold, sleep_edf_splits
 from hypnostream.training.staging.evaluate import predict, score
 from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
+from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 from hypnostream.training.staging.stager_task import StagerSettings, StagerTask
 
 SMALL = StagerSettings(

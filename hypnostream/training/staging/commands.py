@@ -14,21 +14,21 @@ from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.bundling.card import write_card
 from hypnostream.training.bundling.export import ParityReport, export_bundle, save_weights
-from hypnostream.training.evaluation.predict_tokens import from_token_nights
 from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.nights.channels import STAGER_CHANNELS
 from hypnostream.training.nights.splits import Split, sleep_edf_fold, split_by_subject, write_split
 from hypnostream.training.nights.token_night import TokenNight, read_token_night
 from hypnostream.training.nights.tokens import tokenise
-from hypnostream.training.recipe import Recipe, load_recipe
 from hypnostream.training.recordings.ingest import ingest
 from hypnostream.training.recordings.sets.ucddb import SET as UCDDB
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import git
 from hypnostream.training.staging.evaluate import SENSOR_SETS, predict, score
 from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
+from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.results_table import Row, markdown_table
+from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 
 FOLDS = (0, 1, 2, 4)  # of Sleep-EDF SC subjects, by number modulo 5; fold 3 is kept elsewhere
 HELD_OUT = "ucddb022"  # the raw night of another laboratory: never trained on

@@ -15,7 +15,6 @@ import torch
 from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.damage.missing import CONDITIONS
-from hypnostream.training.evaluation.predict_tokens import from_token_nights
 from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.nights.label_share import labelled_share
 from hypnostream.training.nights.token_night import TokenNight, read_token_night
@@ -25,6 +24,7 @@ from hypnostream.training.running.many import Failed, run_each
 from hypnostream.training.running.run import Run
 from hypnostream.training.staging.evaluate import predict, score, under
 from hypnostream.training.staging.members import alone, scale_of, with_seed
+from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.pretrained import pretrained
 from hypnostream.training.staging.stager_task import StagerSettings, StagerTask
 

@@ -16,7 +16,6 @@ from hypnostream.errors import UserError
 from hypnostream.models.frame_stager import FrameStager
 from hypnostream.training.bundling.export import FrontEnd, ParityReport, export_bundle
 from hypnostream.training.bundling.frame_stager_card import write_frame_stager_card
-from hypnostream.training.bundling.model_sizes import frame_stager
 from hypnostream.training.bundling.sizes import check
 from hypnostream.training.nights.frame_channels import frame_specs
 from hypnostream.training.nights.signal_night import SignalNight
@@ -28,6 +27,7 @@ from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import Run
 from hypnostream.training.staging.frame_stager_task import FrameStagerSettings, FrameStagerTask, FrameTrained, predict
 from hypnostream.training.staging.learned_front import learned_front
+from hypnostream.training.staging.model_sizes import frame_stager
 from hypnostream.training.staging.night_tokens import NightTokens
 
 NORMALISATION = (

@@ -15,7 +15,7 @@ from hypnostream.models.stager import Stager, StagerEnsemble
 from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.bundling.sizes import CHANNELS, Size, check, flops, parameters, state_bytes, table
-from hypnostream.training.recipe import Recipe, load_recipe
+from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 
 
 def stager(recipe: Recipe) -> Size:
