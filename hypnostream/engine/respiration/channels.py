@@ -1,0 +1,19 @@
+"""The sensors of breathing, as the montage resolver finds them. No model is needed to read them, so no bundle."""
+
+from typing import Final
+
+from hypnostream.stream.channels import ChannelSpec
+
+RESPIRATION_HZ: Final = 25
+ECG_HZ: Final = 200
+
+# Belts and cannulas keep a slow drift below breathing out (0.05 Hz) and the heart in (it is told from breaths by its
+# rate); what an oximeter says is taken as it is.
+RESPIRATION_CHANNELS: Final = (
+    ChannelSpec("flow", "flow", "au", RESPIRATION_HZ, ("Nasal pressure", "Airflow"), 0.05, None),
+    ChannelSpec("thermistor", "flow", "au", RESPIRATION_HZ, ("Thermistor",), 0.05, None),
+    ChannelSpec("thorax", "effort", "au", RESPIRATION_HZ, ("Thorax",), 0.05, None),
+    ChannelSpec("abdomen", "effort", "au", RESPIRATION_HZ, ("Abdomen",), 0.05, None),
+    ChannelSpec("spo2", "spo2", "%", 1, ("SpO2",), None, None),
+    ChannelSpec("ecg", "ecg", "uV", ECG_HZ, ("ECG", "ECG1-ECG2", "ECG1-ECG3"), 0.5, None),
+)
