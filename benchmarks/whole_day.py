@@ -32,7 +32,6 @@ from hypnostream.bridges.messages import (
     StatusMessage,
     decode,
     encode,
-    epoch_message,
     same_said,
 )
 from hypnostream.bridges.night_report import NightReport, TableSink
@@ -41,6 +40,7 @@ from hypnostream.bridges.recording import write_recording
 from hypnostream.bridges.replay import publisher_of
 from hypnostream.bridges.report import ReportFolder
 from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.bridges.run import Sink, drive, finish, run
 from hypnostream.bridges.said_before import said_before
 from hypnostream.bridges.session_folder import SessionFolder, SessionRecord

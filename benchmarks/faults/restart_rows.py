@@ -18,9 +18,10 @@ from benchmarks.faults.matrix import Seen, row
 from benchmarks.faults.parts import Stage
 from benchmarks.faults.scene import NEVER, final_since, notice_s, said, scene
 from hypnostream.bridges.live_session import bed_of
-from hypnostream.bridges.messages import DURABLE_TOPICS, SESSION_RESUMED, EpochMessage, epoch_message
+from hypnostream.bridges.messages import DURABLE_TOPICS, SESSION_RESUMED, EpochMessage
 from hypnostream.bridges.recording import read_recording
 from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle

@@ -15,9 +15,6 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
-from hypnostream.engine.results import StageResult
-from hypnostream.stream.stages import STAGES
-
 SCHEMA: Final = "hypnostream.message"
 VERSION: Final = "1.0"
 MAX_BYTES: Final = 64 * 1024  # ten times a message with eighty channels
@@ -157,6 +154,8 @@ class EventMessage(Envelope, frozen=True, kw_only=True, tag="event"):
     """Something between two moments of the night ("hypopnea"): exactly one of `event` and `absent_reason` is given.
 
     The latest `revision` of an `event_id` holds; `status` "withdrawn" takes it back. `t_end_s` is None while it lasts.
+    `rule` is what it was decided by ("AASM 1A"), `signals` the channels that it rests on, `reason` a clause for people;
+    each is absent where nothing is to be said.
     """
 
     kind: ClassVar[str] = "event"
@@ -169,6 +168,9 @@ class EventMessage(Envelope, frozen=True, kw_only=True, tag="event"):
     confidence: Fraction
     channels: tuple[Channel, ...]
     latency_s: Duration | None
+    rule: Word | UnsetType = UNSET
+    signals: tuple[Word, ...] | UnsetType = UNSET
+    reason: Word | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _exactly_one("event", self.event, self.absent_reason)
@@ -241,11 +243,6 @@ def decode(body: bytes) -> Message:
         raise MessageError(f"not a message: {error}") from error
 
 
-def stage_topic(result: StageResult) -> str:
-    """The topic that a stage goes to by its finality."""
-    return EPOCH_TOPIC if result.final else PROVISIONAL_TOPIC
-
-
 def same_said(before: Message, again: Message) -> bool:
     """Whether two messages say the same, but for when, by which process, and how late."""
     before, again = (replace(message, time=again.time, origin=again.origin) for message in (before, again))
@@ -259,47 +256,6 @@ def status_topic(state: str) -> str:
     return PROCESS_TOPIC if state in PROCESS_STATES else STATUS_TOPIC
 
 
-def epoch_message(
-    result: StageResult, *, seq: int, origin: Origin, time: Moment, latency_s: float | None = None
-) -> EpochMessage:
-    """What a session said about an epoch, as a message."""
-    channels = tuple(
-        Channel(
-            name=c.name,
-            quality=c.quality,
-            ok_fraction=_fraction(c.ok_fraction),
-            imputed=c.imputed,
-            weight=None if c.weight is None else _fraction(c.weight),
-        )
-        for c in result.channels
-    )
-    try:
-        stage: Stage | None = msgspec.convert(result.stage, type=Stage | None)
-    except msgspec.ValidationError as error:
-        raise MessageError(f"stage {result.stage!r} is none of {', '.join(STAGES)}") from error
-    return EpochMessage(
-        topic=stage_topic(result),
-        seq=seq,
-        origin=origin,
-        time=time,
-        status="final" if result.final else "preliminary",
-        epoch=result.epoch,
-        t_start_s=float(result.t_start_s),
-        seconds=result.seconds,
-        stage=stage,
-        absent_reason=result.absent_reason,
-        confidence=_fraction(result.confidence),
-        probabilities=Probabilities(*map(_fraction, result.probabilities)),
-        channels=channels,
-        latency_s=None if latency_s is None else max(latency_s, 0.0),  # two readings of a clock may cross
-    )
-
-
 def _exactly_one(name: str, value: str | None, absent_reason: str | None) -> None:
     if (value is None) == (absent_reason is None):
         raise ValueError(f"exactly one of {name} ({value}) and absent_reason ({absent_reason}) must be given")
-
-
-def _fraction(value: float) -> float:
-    """A float32 softmax may pass 1 by a rounding; anything further is left for `encode` to refuse."""
-    return 1.0 if 1.0 < value < 1.0 + 1e-6 else float(value)

@@ -29,13 +29,12 @@ from hypnostream.bridges.messages import (
     StatusMessage,
     decode,
     encode,
-    epoch_message,
     same_said,
-    stage_topic,
     status_topic,
 )
 from hypnostream.bridges.replay_server import ReplayServer, Shelf
 from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.result_messages import epoch_message, stage_topic
 from hypnostream.bridges.subscriptions import Subscriptions
 from hypnostream.engine.results import StageResult
 from hypnostream.errors import UserError

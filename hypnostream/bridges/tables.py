@@ -8,7 +8,7 @@ hour with every epoch.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -31,7 +31,7 @@ REWRITE_EVERY_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class EpochTableHeader:
-    """What the rows of one table share; kept as the file's key-value metadata under these names.
+    """What the rows of one table of a night share; kept as the file's key-value metadata under these names.
 
     `model_hash` is the bundle's hash, `scoring_rule` the rules that the model was taught ("AASM"). `t0_utc` is the
     wall time of the beginning of epoch 0, where it is known.
@@ -43,6 +43,30 @@ class EpochTableHeader:
     t0_utc: datetime | None = None
     hypnostream_version: str = __version__
     notice: str = NOTICE
+
+    def metadata(self) -> dict[str, str]:
+        """As a file's key-value metadata."""
+        stated = {
+            "session_id": self.session_id,
+            "model_hash": self.model_hash,
+            "scoring_rule": self.scoring_rule,
+            "hypnostream_version": self.hypnostream_version,
+            "notice": self.notice,
+        }
+        return stated if self.t0_utc is None else stated | {"t0_utc": self.t0_utc.isoformat()}
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[bytes, bytes]) -> Self:
+        """The inverse of `metadata`, from what a file has. Raises KeyError or ValueError where one is not so."""
+        keys = {key.decode(): value.decode() for key, value in metadata.items()}
+        return cls(
+            session_id=keys["session_id"],
+            model_hash=keys["model_hash"],
+            scoring_rule=keys["scoring_rule"],
+            t0_utc=datetime.fromisoformat(keys["t0_utc"]) if "t0_utc" in keys else None,
+            hypnostream_version=keys["hypnostream_version"],
+            notice=keys["notice"],
+        )
 
 
 class EpochTable:
@@ -88,16 +112,8 @@ class EpochTable:
 
     def write(self) -> None:
         """Write all rows so far."""
-        import pyarrow
-        import pyarrow.parquet as parquet
-
         self._written_s = self._clock()  # a full disk is not tried again with every epoch of a fast replay
-        content = BytesIO()
-        parquet.write_table(_to_table(self._results, self.channels, self.header), content)
-        write_atomically(self.path, content.getvalue())
-        # What it took would stay with the process: each time a little more than before.
-        for pool in (pyarrow.default_memory_pool(), pyarrow.system_memory_pool()):
-            pool.release_unused()
+        write_table(self.path, lambda: _to_table(self._results, self.channels, self.header))
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +121,19 @@ class EpochTable:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Write what there is, also when an error ends the recording."""
         self.write()
+
+
+def write_table(path: Path, make: Callable[[], "pyarrow.Table"]) -> None:
+    """Write the table that `make` gives as Parquet, atomically, and keep nothing of its memory. Raises OSError."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    content = BytesIO()
+    parquet.write_table(make(), content)
+    write_atomically(path, content.getvalue())
+    # What it took would stay with the process: each time a little more than before.
+    for pool in (pyarrow.default_memory_pool(), pyarrow.system_memory_pool()):
+        pool.release_unused()
 
 
 def read_epochs(path: Path) -> tuple[EpochTableHeader, list[StageResult]]:
@@ -126,15 +155,7 @@ def read_epochs(path: Path) -> tuple[EpochTableHeader, list[StageResult]]:
         if wrong:
             raise UserError(f"{path} is no epochs.parquet of Hypnostream: it differs at {', '.join(sorted(wrong))}")
         rows = file.read().to_pylist()
-        keys = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items()}
-        header = EpochTableHeader(
-            session_id=keys["session_id"],
-            model_hash=keys["model_hash"],
-            scoring_rule=keys["scoring_rule"],
-            t0_utc=datetime.fromisoformat(keys["t0_utc"]) if "t0_utc" in keys else None,
-            hypnostream_version=keys["hypnostream_version"],
-            notice=keys["notice"],
-        )
+        header = EpochTableHeader.of_metadata(file.metadata.metadata or {})
     except (OSError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as a Parquet file: {reason}") from error
@@ -182,16 +203,7 @@ def _to_table(results: Sequence[StageResult], channels: Sequence[str], header: E
         columns[f"ok_fraction_{name}"] = [state and state.ok_fraction for state in states]
         columns[f"imputed_{name}"] = [state and state.imputed for state in states]
         columns[f"weight_{name}"] = [state and state.weight for state in states]
-    metadata = {
-        "session_id": header.session_id,
-        "model_hash": header.model_hash,
-        "scoring_rule": header.scoring_rule,
-        "hypnostream_version": header.hypnostream_version,
-        "notice": header.notice,
-    }
-    if header.t0_utc is not None:
-        metadata["t0_utc"] = header.t0_utc.isoformat()
-    return pa.table(columns, schema=_schema(channels).with_metadata(metadata))
+    return pa.table(columns, schema=_schema(channels).with_metadata(header.metadata()))
 
 
 def _to_result(row: dict[str, Any], channels: Sequence[str]) -> StageResult:

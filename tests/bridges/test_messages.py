@@ -25,8 +25,8 @@ from hypnostream.bridges.messages import (
     StatusMessage,
     decode,
     encode,
-    epoch_message,
 )
+from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.stream.stages import STAGES
 
@@ -78,6 +78,16 @@ GOLDEN_EPOCH = bytes.fromhex(
     "84a46e616d65a3656f67a77175616c697479a76d697373696e67ab6f6b5f6672616374696f6ecb0000000000000000a7696d70757465"
     "64c3a96c6174656e63795f73cb3f70624dd2f1a9fc"
 )
+GOLDEN_EVENT = bytes.fromhex(  # before there were rules, signals and reasons
+    "de0011a46b696e64a56576656e74a6736368656d61b36879706e6f73747265616d2e6d657373616765a776657273696f6ea3312e30a5"
+    "746f706963a56576656e74a373657100a66f726967696e85aa73657373696f6e5f6964a435653535a7626f6f745f6964a462303037aa"
+    "6d6f64656c5f68617368a439663263a76261636b656e64ab6f6e6e7872756e74696d65ac73636f72696e675f72756c65a44141534da4"
+    "74696d6584a873747265616d5f73cb405e200000000000a57574635f73cb41dad27480000000b17574635f756e6365727461696e7479"
+    "5f73cb3f60624dd2f1a9fcaf7075626c69736865645f7574635f73cb41dad27480000000a6737461747573ab7072656c696d696e6172"
+    "79a86576656e745f6964a26531a87265766973696f6e00a56576656e74a561706e6561ad616273656e745f726561736f6ec0a9745f73"
+    "746172745f73cb4059000000000000a7745f656e645f73c0aa636f6e666964656e6365cb3fe8000000000000a86368616e6e656c7390"
+    "a96c6174656e63795f73c0"
+)
 GOLDEN_HEARTBEAT = bytes.fromhex(
     "8aa46b696e64a9686561727462656174a6736368656d61b36879706e6f73747265616d2e6d657373616765a776657273696f6ea3312e"
     "30a5746f706963a9686561727462656174a373657107a66f726967696e85aa73657373696f6e5f6964a435653535a7626f6f745f6964"
@@ -93,7 +103,9 @@ def altered(message: Message, **fields: Any) -> bytes:
     return msgspec.msgpack.encode(msgspec.to_builtins(message) | fields)
 
 
-@pytest.mark.parametrize(("message", "golden"), [(EPOCH, GOLDEN_EPOCH), (HEARTBEAT, GOLDEN_HEARTBEAT)])
+@pytest.mark.parametrize(
+    ("message", "golden"), [(EPOCH, GOLDEN_EPOCH), (EVENT, GOLDEN_EVENT), (HEARTBEAT, GOLDEN_HEARTBEAT)]
+)
 def test_bytes_on_the_wire_are_those_that_were_first_sent(message: Message, golden: bytes) -> None:
     assert encode(message) == golden
     assert decode(golden) == message

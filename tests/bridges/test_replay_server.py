@@ -167,7 +167,7 @@ def test_a_publisher_that_was_killed_is_taken_up_again_and_nothing_final_is_miss
 
 def logged_only(session: Session, epoch: int) -> tuple[Message, bytes]:
     from hypnostream.bridges.messages import encode as encoded
-    from hypnostream.bridges.messages import epoch_message
+    from hypnostream.bridges.result_messages import epoch_message
 
     time = Moment(stream_s=0.0, utc_s=None, utc_uncertainty_s=None, published_utc_s=0.0)
     message = epoch_message(result(epoch), seq=epoch, origin=session.publisher.origin, time=time)

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hypnostream.bridges.messages import Message, Moment, Origin, StatusMessage, decode, encode, epoch_message
+from hypnostream.bridges.messages import Message, Moment, Origin, StatusMessage, decode, encode
 from hypnostream.bridges.result_log import MOST_HELD, Page, ResultLog
+from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.errors import UserError
 

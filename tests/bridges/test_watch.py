@@ -24,10 +24,10 @@ from hypnostream.bridges.messages import (
     Probabilities,
     Stage,
     StatusMessage,
-    epoch_message,
 )
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.bridges.terminal_hypnogram import MOST_EPOCHS, ROWS, hypnogram
 from hypnostream.bridges.watch import WatchState, render, watch
 from hypnostream.engine.results import ChannelState, StageResult

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hypnostream.bridges.edf_write import write_edf
+from hypnostream.bridges.event_names import event_kind
 from hypnostream.errors import UserError
 from hypnostream.stream.source import Annotation
 from hypnostream.training.recordings.edf_night import read_edf_night
 from hypnostream.training.recordings.epoch_grid import Stretch, on_epoch_grid
-from hypnostream.training.recordings.event_kinds import event_kind
 from hypnostream.training.recordings.nsrr import subject_of
 from hypnostream.training.recordings.readers import found
 from hypnostream.training.recordings.recording import Recording, epoch_samples

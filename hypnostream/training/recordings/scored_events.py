@@ -8,11 +8,11 @@ from pathlib import Path
 
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.edf import read_annotations
+from hypnostream.bridges.event_names import event_kind
 from hypnostream.bridges.scored_xml import ScoredEvent, read_scored_events
 from hypnostream.bridges.stage_names import named_stage
 from hypnostream.errors import UserError
 from hypnostream.stream.source import Annotation
-from hypnostream.training.recordings.event_kinds import event_kind
 from hypnostream.training.recordings.recording import EVENT_KINDS, Event
 
 _LARGEST_BYTES = 64 * 2**20

@@ -1,0 +1,131 @@
+"""`events.parquet`: one row an event of breathing, as its latest revision has it.
+
+Written as `epochs.parquet` is (see tables.py): whole, atomically, with the first event, then at most every five
+minutes, and at the end. A night in which breathing could be judged and nothing happened leaves a table without rows.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from hypnostream.bridges.tables import REWRITE_EVERY_S, EpochTableHeader, write_table
+from hypnostream.engine.respiration.event import Event
+from hypnostream.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+@dataclass(frozen=True, slots=True)
+class TableEvent:
+    """One row: the latest revision of an event, and how many there were of it."""
+
+    event: Event
+    revisions: int
+
+
+class EventTable:
+    """The table while it grows. Not thread-safe."""
+
+    def __init__(self, path: Path, header: EpochTableHeader, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = path
+        self.header = header
+        self._rows: dict[str, TableEvent] = {}
+        self._clock = clock
+        self._written_s = -math.inf
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The latest revision of each event, by when it began; those that were withdrawn are among them."""
+        return tuple(row.event for row in self._sorted())
+
+    def append(self, event: Event) -> None:
+        """Keep a revision, and rewrite the file if that is due. One that is known already (a session that was taken up
+        again says it once more) changes nothing.
+
+        Raises:
+            OSError: the file could not be written; no row is lost, and a later call tries again.
+        """
+        known = self._rows.get(event.event_id)
+        if known is not None and event.revision <= known.event.revision:
+            return
+        self._rows[event.event_id] = TableEvent(event, 1 if known is None else known.revisions + 1)
+        if self._clock() - self._written_s >= REWRITE_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write all rows so far."""
+        self._written_s = self._clock()  # a full disk is not tried again with every event of a fast replay
+        write_table(self.path, lambda: _to_table(self._sorted(), self.header))
+
+    def _sorted(self) -> list[TableEvent]:
+        return sorted(self._rows.values(), key=lambda row: (row.event.start_s, row.event.event_id))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Write what there is, also when an error ends the recording."""
+        self.write()
+
+
+def read_events_table(path: Path) -> tuple[EpochTableHeader, list[TableEvent]]:
+    """The header and rows of an `events.parquet`, by onset; confidences come back rounded to float32.
+
+    Raises:
+        UserError: the file cannot be read, is no Parquet, or lacks a column or a key.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        wrong = set(map(str, _schema())) ^ set(map(str, file.schema_arrow))
+        if wrong:
+            raise UserError(f"{path} is no events.parquet of Hypnostream: it differs at {', '.join(sorted(wrong))}")
+        rows = file.read().to_pylist()
+        header = EpochTableHeader.of_metadata(file.metadata.metadata or {})
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as a Parquet file: {reason}") from error
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is no events.parquet of Hypnostream: its metadata lacks or garbles {error}") from error
+    return header, [_to_row(row) for row in rows]
+
+
+def _schema() -> "pyarrow.Schema":
+    import pyarrow as pa
+
+    columns: list[pa.Field[Any]] = [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("revision", pa.int32(), nullable=False),
+        pa.field("revisions", pa.int32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("end_s", pa.float64()),
+        pa.field("confidence", pa.float32(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("signals", pa.list_(pa.field("element", pa.string())), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+    return pa.schema(columns)
+
+
+def _to_table(rows: Sequence[TableEvent], header: EpochTableHeader) -> "pyarrow.Table":
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {
+        each.name: [getattr(row.event, each.name) for row in rows] for each in fields(Event)
+    }
+    columns["revisions"] = [row.revisions for row in rows]
+    return pa.table(columns, schema=_schema().with_metadata(header.metadata()))
+
+
+def _to_row(row: dict[str, Any]) -> TableEvent:
+    revisions = row.pop("revisions")
+    return TableEvent(Event(**row | {"signals": tuple(row["signals"])}), revisions)
