@@ -46,7 +46,7 @@ def write_edf(
     """Write `signals` as records of `record_s` seconds; samples outside of a channel's limits are clipped to them.
 
     `record_onsets_s` (records,) rises by at least `record_s` each time; None is 0, `record_s`, 2 `record_s`, ...
-    The file is EDF+D when an onset leaves a gap, EDF+C when there are annotations or the first onset is not 0, else
+    The file is EDF+D when an onset leaves a gap, EDF+C with annotations, without signals or from another onset than 0, else
     plain EDF. `start` is the recorder's local time; None is written as anonymous (1985-01-01 00:00).
 
     Raises ValueError when a channel does not fill the same number of whole records, has a NaN, or something does not
@@ -62,7 +62,7 @@ def write_edf(
     if np.any(np.diff(onsets) < record_s - 1e-9) or np.any(onsets < 0):
         raise ValueError(f"record onsets must rise by at least {record_s} s from 0 or more")
     gaps = bool(np.any(np.abs(onsets - onsets[0] - regular) > 1e-9))
-    plus = gaps or bool(annotations) or onsets[0] != 0
+    plus = gaps or bool(annotations) or not signals or onsets[0] != 0
     kind = "EDF+D" if gaps or onsets[0] >= 1 else "EDF+C" if plus else ""
     blocks: list[NDArray[np.int16]] = []
     headers: list[tuple[str | float, ...]] = []

@@ -55,16 +55,16 @@ def read_reference(
     Raises UserError, naming the line where there is one, when the file cannot be read or no epoch in it is scored.
     """
     path = Path(path)
-    raw = _read_bytes(path)
+    raw = read_scoring(path)
     notes: list[str] = []
-    if raw.startswith(b"0       "):
+    if is_edf(raw):
         kind = "EDF+ annotations"
         annotations, start_utc, odd = read_annotations(path, timezone)
         notes += odd
         stretches = _annotated(annotations, path.name)
         if offset_s is None:
-            offset_s = _offset(start_utc, recording_start_utc, notes)
-    elif raw.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n").startswith(b"<"):
+            offset_s = scoring_offset_s(start_utc, recording_start_utc, notes)
+    elif is_xml(raw):
         kind = "NSRR XML"
         stretches, odd_stages = read_scored_xml(raw, path.name)
         notes += odd_stages
@@ -79,14 +79,24 @@ def read_reference(
     return Reference(stages_on_grid, kind, tuple(notes))
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The whole file, of an EDF only its beginning."""
+def is_edf(raw: bytes) -> bool:
+    """Whether a scoring file is EDF, by its first bytes."""
+    return raw.startswith(b"0       ")
+
+
+def is_xml(raw: bytes) -> bool:
+    """Whether a scoring file is XML, by its first bytes."""
+    return raw.lstrip(b"\xef\xbb\xbf\xff\xfe\0 \t\r\n").startswith(b"<")
+
+
+def read_scoring(path: Path) -> bytes:
+    """The whole of a file that people scored, of an EDF only its beginning. Raises UserError."""
     try:
         if not path.is_file():
             raise UserError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; name a hypnogram's file")
         with path.open("rb") as file:
             raw = file.read(256)
-            if not raw.startswith(b"0       "):
+            if not is_edf(raw):
                 raw += file.read(_LARGEST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UserError(f"cannot read {path}: {error}; check the name and the permissions") from error
@@ -108,7 +118,8 @@ def _annotated(annotations: Sequence[Annotation], name: str) -> list[ScoredStret
     ]
 
 
-def _offset(start_utc: datetime | None, recording_start_utc: datetime | None, notes: list[str]) -> float:
+def scoring_offset_s(start_utc: datetime | None, recording_start_utc: datetime | None, notes: list[str]) -> float:
+    """How long after the recording its scoring starts, by their clocks; what was made of that goes to `notes`."""
     if start_utc is None or recording_start_utc is None:
         return 0.0
     offset_s = (start_utc - recording_start_utc).total_seconds()
