@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.errors import UserError
-from hypnostream.stream.simulator_breathing import BreathingSignals, RespiratoryEvent, draw_events
+from hypnostream.stream.simulator_apnea import draw_breathing
+from hypnostream.stream.simulator_arousals import ArousalSignals
+from hypnostream.stream.simulator_breathing import BreathingSignals, RespiratoryEvent, draw_events, plain_course
+from hypnostream.stream.simulator_breathing_truth import Breathing, BreathingSettings
+from hypnostream.stream.simulator_course import draw_course
 from hypnostream.stream.simulator_faults import Fault, apply_faults, check_faults
 from hypnostream.stream.simulator_hypnogram import simulate_hypnogram
 from hypnostream.stream.simulator_signals import EegSignals
@@ -30,13 +34,15 @@ class NightSettings:
     lived through as the stage before), None to draw one; with it `duration_s` None means its length, else 8 h.
     `events` and `faults` are given, or drawn: `events_per_hour` of sleep, and no faults. `sleeper_spread` is how
     much sleepers differ, from 0 (the median one) to 1 (as people do, some of whom are hard to stage).
-    `rate_hz` is of EEG, EOG, EMG and ECG.
+    `rate_hz` is of EEG, EOG, EMG and ECG. `breathing` None is a plain night: airflow and events without arousals or
+    movement; with BreathingSettings it has physiology, and nasal pressure and a thermistor in place of airflow.
     """
 
     duration_s: float | None = None
     stages: Sequence[int] | NDArray[np.integer] | None = None
     events: tuple[RespiratoryEvent, ...] | None = None
     events_per_hour: float = 5.0
+    breathing: BreathingSettings | None = None
     faults: tuple[Fault, ...] = ()
     sleeper_spread: float = 0.5
     rate_hz: int = 256
@@ -53,7 +59,10 @@ class NightSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Night:
-    """The truth of a simulated night; `SimulatedSource` makes its samples. `stages` (epochs,) are scored all."""
+    """The truth of a simulated night; `SimulatedSource` makes its samples. `stages` (epochs,) are scored all.
+
+    `breathing` are the desaturations, arousals and movements of a night with BreathingSettings; a plain one has None.
+    """
 
     settings: NightSettings
     seed: int
@@ -63,6 +72,7 @@ class Night:
     faults: tuple[Fault, ...]
     sleeper: Sleeper = field(repr=False)
     streams: tuple[StreamInfo, ...] = field(repr=False)
+    breathing: Breathing | None = field(default=None, repr=False)
 
 
 def simulate_night(settings: NightSettings | None = None, seed: int = 0) -> Night:
@@ -78,10 +88,14 @@ def simulate_night(settings: NightSettings | None = None, seed: int = 0) -> Nigh
         duration_s = settings.duration_s or 8 * 3600.0
         stages = simulate_hypnogram(ceil(duration_s / EPOCH_S), rng)
     sleeper = draw_sleeper(rng, settings.sleeper_spread)
-    events = settings.events if settings.events is not None else draw_events(stages, settings.events_per_hour, rng)
-    streams = _streams(settings.rate_hz)
+    events, breathing = settings.events, None
+    if settings.breathing is not None:
+        events, breathing = draw_breathing(settings.breathing, stages, events, settings.events_per_hour, seed)
+    elif events is None:
+        events = draw_events(stages, settings.events_per_hour, rng)
+    streams = _streams(settings.rate_hz, settings.breathing is not None)
     check_faults(settings.faults, streams)
-    return Night(settings, seed, duration_s, stages, events, settings.faults, sleeper, streams)
+    return Night(settings, seed, duration_s, stages, events, settings.faults, sleeper, streams, breathing)
 
 
 class SimulatedSource:
@@ -103,9 +117,15 @@ class SimulatedSource:
         self._time_s = 0.0
         rate_hz = night.settings.rate_hz
         eeg = EegSignals(night.stages, night.sleeper, rate_hz, night.seed)
-        breathing = BreathingSignals(night.stages, night.events, night.seed)
+        brain: EegSignals | ArousalSignals = eeg
+        if night.breathing is None:
+            course = plain_course(night.events, len(night.stages))
+        else:
+            course = draw_course(night.events, night.breathing, len(night.stages), night.seed)
+            brain = ArousalSignals(eeg, night.breathing, night.sleeper, rate_hz, night.seed)
+        breathing = BreathingSignals(night.stages, course, night.seed)
         blocks: dict[str, Block] = {
-            "eeg": eeg.block,
+            "eeg": brain.block,
             "ecg": lambda epoch: breathing.ecg(epoch, rate_hz),
             "resp": lambda epoch: breathing.respiration(epoch, RESPIRATION_HZ),
             "spo2": breathing.spo2,
@@ -165,10 +185,11 @@ class _Stretches:
         return Chunk(self._stream.stream_id, samples[sent], timestamps[sent])
 
 
-def _streams(rate_hz: int) -> tuple[StreamInfo, ...]:
+def _streams(rate_hz: int, thermistor: bool) -> tuple[StreamInfo, ...]:
     def channel(label: str, unit: str, low: float, high: float) -> ChannelInfo:
         return ChannelInfo(label, unit, low, high, transducer="simulated")
 
+    airflow = ("Nasal pressure", "Thermistor") if thermistor else ("Airflow",)
     return (
         StreamInfo(
             "eeg",
@@ -185,7 +206,7 @@ def _streams(rate_hz: int) -> tuple[StreamInfo, ...]:
         StreamInfo(
             "resp",
             float(RESPIRATION_HZ),
-            (channel("Airflow", "", -5, 5), channel("Thorax", "", -5, 5), channel("Abdomen", "", -5, 5)),
+            tuple(channel(label, "", -5, 5) for label in (*airflow, "Thorax", "Abdomen")),
             name="resp",
         ),
         StreamInfo("spo2", float(SPO2_HZ), (channel("SpO2", "%", 0, 100),), name="spo2"),

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from hypnostream.errors import UserError
 from hypnostream.stream.source import ChannelInfo, StreamInfo
 
-FAULT_KINDS: Final = ("missing", "gap", "flat", "saturated", "mains", "cable", "lead_off", "silent")
+FAULT_KINDS: Final = ("missing", "gap", "flat", "saturated", "mains", "cable", "lead_off", "silent", "mouth_breathing")
 # Amplitudes, of the channel's limit.
 _MAINS_OF_RANGE: Final = 0.3
 _CABLE_OF_RANGE: Final = 0.6
 _AMPLIFIER_OF_RANGE: Final = 0.0005
+_THROUGH_THE_NOSE: Final = 0.06  # of nasal pressure, of one who breathes through the mouth
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Fault:
     `kind`: "missing" (samples are NaN), "gap" (the stream sends nothing; for all its channels), "flat" (one value),
     "saturated" (at the recorder's limit), "mains" (large 50 Hz noise), "cable" (large noise of all frequencies),
     "lead_off" (an electrode hangs free and has drifted off to near the limit; what has no negative values, as an
-    oximeter, says its lowest), "silent" (nothing but the amplifier's own noise). `label` names the channel; "" means
-    all.
+    oximeter, says its lowest), "silent" (nothing but the amplifier's own noise), "mouth_breathing" (of airflow at the
+    nose little is left, though the person breathes; name the channel). `label` names the channel; "" means all.
     """
 
     kind: str
@@ -40,6 +41,8 @@ class Fault:
             raise UserError(f"fault {self.kind!r} ends at {self.end_s} s, not after its start at {self.start_s} s")
         if self.kind == "gap" and self.label:
             raise UserError(f"a gap is a whole stream's; leave out the label {self.label!r} or make it 'missing'")
+        if self.kind == "mouth_breathing" and not self.label:
+            raise UserError("mouth breathing is a channel's of airflow at the nose; name it, as 'Nasal pressure'")
 
 
 def typical_faults(duration_s: float, seed: int) -> tuple[Fault, ...]:
@@ -57,6 +60,27 @@ def typical_faults(duration_s: float, seed: int) -> tuple[Fault, ...]:
         fault("gap", "eeg", 0.60, 0.01),
         fault("saturated", "eeg", 0.70, 0.01, "EEG Fpz-Cz"),
         fault("missing", "spo2", 0.80, 0.03, "SpO2"),
+    )
+
+
+def breathing_faults(duration_s: float, seed: int) -> tuple[Fault, ...]:
+    """What befalls the sensors of breathing, a twentieth of `duration_s` each, for a night with BreathingSettings:
+    mouth breathing, the cannula off, the thermistor off, each belt off, both belts, the finger out of the oximeter."""
+    rng = np.random.default_rng((seed, 12))
+    nose, belts = "Nasal pressure", ("Thorax", "Abdomen")
+    befall = (
+        (("mouth_breathing", "resp", nose),),
+        (("silent", "resp", nose),),
+        (("silent", "resp", "Thermistor"),),
+        *((("silent", "resp", belt),) for belt in belts),
+        tuple(("silent", "resp", belt) for belt in belts),
+        (("lead_off", "spo2", "SpO2"),),
+    )
+    starts_s = duration_s * (np.arange(len(befall)) + rng.uniform(0.2, 0.6, len(befall))) / len(befall)
+    return tuple(
+        Fault(kind, stream_id, float(round(start_s)), float(round(start_s + max(2.0, duration_s / 20))), label)
+        for start_s, together in zip(starts_s, befall, strict=True)
+        for kind, stream_id, label in together
     )
 
 
@@ -107,6 +131,8 @@ def _spoil(samples: NDArray[np.float32], timestamps: NDArray[np.float64], kind: 
         samples[:] = np.clip(samples + _CABLE_OF_RANGE * limit * _noise(timestamps), lowest, limit)
     elif kind == "silent":
         samples[:] = _AMPLIFIER_OF_RANGE * limit * _noise(timestamps)
+    elif kind == "mouth_breathing":
+        samples *= _THROUGH_THE_NOSE
     elif lowest >= 0:
         samples[:] = lowest
     else:

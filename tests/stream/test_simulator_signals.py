@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.signal import welch
 
 from hypnostream.stream.simulator import NightSettings, SimulatedSource, simulate_night
-from hypnostream.stream.simulator_breathing import BreathingSignals, RespiratoryEvent
+from hypnostream.stream.simulator_breathing import BreathingSignals, RespiratoryEvent, plain_course
 from hypnostream.stream.simulator_hypnogram import N1, N2, N3, REM, WAKE, simulate_hypnogram
 from hypnostream.stream.simulator_signals import EegSignals
 from hypnostream.stream.simulator_spectra import AMPLITUDE_UV, BAND_EDGES_HZ, CHANNELS, RELATIVE_POWER, draw_sleeper
@@ -117,7 +117,7 @@ def test_hypnograms_have_any_length(epochs: int) -> None:
 @pytest.mark.parametrize(("kind", "effort_goes_on"), [("obstructive apnea", True), ("central apnea", False)])
 def test_flow_stops_in_an_apnea_and_saturation_falls_later(kind: str, effort_goes_on: bool) -> None:
     event = RespiratoryEvent(kind, 100.0, 30.0)
-    breathing = BreathingSignals(np.full(10, N2, np.int8), (event,), seed=1)
+    breathing = BreathingSignals(np.full(10, N2, np.int8), plain_course((event,), 10), seed=1)
     t = np.arange(300 * 32) / 32
     flow, thorax, _ = np.concatenate([breathing.respiration(epoch, 32) for epoch in range(10)]).T
     during, before = (t > 101) & (t < 129), (t > 40) & (t < 99)
@@ -139,7 +139,7 @@ def test_events_fall_into_sleep_at_the_rate_asked_for() -> None:
 
 
 def test_heart_beats_once_a_second_or_so() -> None:
-    breathing = BreathingSignals(np.full(10, N2, np.int8), (), seed=2)
+    breathing = BreathingSignals(np.full(10, N2, np.int8), plain_course((), 10), seed=2)
     ecg = np.concatenate([breathing.ecg(epoch, 256) for epoch in range(10)])[:, 0]
     peaks = np.flatnonzero((ecg[1:-1] > 0.7) & (ecg[1:-1] >= ecg[:-2]) & (ecg[1:-1] > ecg[2:])) / 256
     intervals = np.diff(peaks)
