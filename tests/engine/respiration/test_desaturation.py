@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -120,8 +122,10 @@ def test_revisions_follow_one_another_and_desaturations_too(parts: list[tuple[fl
     assert list(latest) == list(range(len(latest)))
     ended = [each for each in latest.values() if each.end_s is not None]
     for each in ended:
-        assert each.end_s is not None and each.nadir_s < each.end_s
+        assert each.end_s is not None
+        assert each.nadir_s < each.end_s
         assert 1 <= each.known_s <= each.end_s - each.start_s
         assert each.status == "withdrawn" or 10 <= each.end_s - each.start_s <= 180
-    for one, other in zip(ended, ended[1:], strict=False):
-        assert one.end_s is not None and one.end_s <= other.start_s
+    for one, other in pairwise(ended):
+        assert one.end_s is not None
+        assert one.end_s <= other.start_s
