@@ -46,8 +46,8 @@ def write_edf(
     """Write `signals` as records of `record_s` seconds; samples outside of a channel's limits are clipped to them.
 
     `record_onsets_s` (records,) rises by at least `record_s` each time; None is 0, `record_s`, 2 `record_s`, ...
-    The file is EDF+D when an onset leaves a gap, EDF+C with annotations, without signals or from another onset than 0, else
-    plain EDF. `start` is the recorder's local time; None is written as anonymous (1985-01-01 00:00).
+    The file is EDF+D when an onset leaves a gap, EDF+C with annotations, without signals or when the first onset is not
+    0, else plain EDF. `start` is the recorder's local time; None is written as anonymous (1985-01-01 00:00).
 
     Raises ValueError when a channel does not fill the same number of whole records, has a NaN, or something does not
     fit its field of the header.

@@ -1,7 +1,7 @@
-"""`hypnogram.png`: one night at a glance, 1600 x 900.
+"""`hypnogram.png`: one night at a glance, 1600 x 900, and higher by what there is to see of breathing.
 
-From the top: the reference where there is one, the hypnogram and where the two differ, the stage probabilities, the
-confidence, and what state each sensor was in.
+From the top: the reference where there is one, the hypnogram and where the two differ, events of breathing and SpO2,
+the stage probabilities, the confidence, and what state each sensor was in.
 """
 
 import warnings
@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream import __version__
 from hypnostream.bridges import picture_panels as panels
+from hypnostream.bridges.picture_breathing import EVENT_ROW_PX, SPO2_PX, Breathing, draw_events, draw_spo2
 from hypnostream.bridges.tables import NOTICE
 from hypnostream.engine.agreement import Agreement
 from hypnostream.engine.results import StageResult
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH_PX: Final = 1600
-HEIGHT_PX: Final = 900
+HEIGHT_PX: Final = 900  # without breathing
 DPI: Final = 100
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, GAP_PX = 140, 1460, 804, 96, 20  # of the panels; names to the left of them
+WORDS_PX = 28  # of a line of indices
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Night:
 
     `title` is the recording's name. `start_utc` is the wall time of epoch 0 (None: hours since the start are shown);
     its own time zone is the one on the axis. `reference` is (epochs,) of stage codes, from epoch 0 on. `lights_off_s`,
-    `lights_on_s` and `notes` (when, what) are in seconds from the beginning of epoch 0.
+    `lights_on_s` and `notes` (when, what) are in seconds from the beginning of epoch 0. `breathing` is None where no
+    sensor of it is there.
     """
 
     title: str
@@ -53,10 +56,13 @@ class Night:
     lights_off_s: float | None = None
     lights_on_s: float | None = None
     notes: tuple[tuple[float, str], ...] = ()
+    breathing: Breathing | None = None
 
 
 def draw_night(night: Night) -> bytes:
     """The picture as PNG."""
+    breathing = _breathing_px(night)
+    height_px = HEIGHT_PX + sum(breathing.values()) + GAP_PX * len(breathing.keys() - {"words"})
     # Not pyplot: it looks for a display and keeps every figure; the objects below it are lighter and need neither.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -68,18 +74,32 @@ def draw_night(night: Night) -> bytes:
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in a script without glyphs
-        figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor="white")
+        figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor="white")
         canvas = FigureCanvasAgg(figure)
-        _write_words(figure, night)
+        _write_words(figure, night, height_px)
         if night.results:
-            _draw_panels(figure, night)
+            _draw_panels(figure, night, height_px, breathing)
         else:
             figure.text(0.5, 0.5, "no epoch was recorded", ha="center", size=16, color=panels.PALE)
         canvas.print_figure(png, dpi=DPI, pil_kwargs={"compress_level": 1})
     return png.getvalue()
 
 
-def _draw_panels(figure: "Figure", night: Night) -> None:
+def _breathing_px(night: Night) -> dict[str, int]:
+    """How high each part of breathing is; those that have nothing to show are not there."""
+    if night.breathing is None:
+        return {}
+    epochs = len(night.results)
+    rows = len(night.breathing.drawn(epochs).kinds())
+    heights = {
+        "words": WORDS_PX * len(_lines(night.breathing)),
+        "events": EVENT_ROW_PX * rows,
+        "SpO₂ %": SPO2_PX if night.breathing.spo2_seconds(epochs) is not None else 0,
+    }
+    return {name: height for name, height in heights.items() if height}
+
+
+def _draw_panels(figure: "Figure", night: Night, height_px: int, breathing: dict[str, int]) -> None:
     edges_h = np.arange(len(night.results) + 1, dtype=np.float64) * EPOCH_S / 3600
     scored = stage_codes(result.stage for result in night.results)
     absent = scored == UNSCORED
@@ -94,15 +114,21 @@ def _draw_panels(figure: "Figure", night: Night) -> None:
     axes.set_axis_off()
     axes.set_autoscale_on(False)
     axes.set_xlim(0, edges_h[-1])
-    axes.set_ylim(0, HEIGHT_PX)
-    panels.draw_time(axes, edges_h[-1], night.start_utc, BOTTOM_PX, TOP_PX)
+    axes.set_ylim(0, height_px)
     unit = (TOP_PX - BOTTOM_PX - GAP_PX * (len(shares) - 1)) / sum(shares.values())
-    panel, top = {}, float(TOP_PX)
-    for name, share in shares.items():
-        panel[name] = panels.Panel(axes, edges_h, top - unit * share, top)
+    heights_px = {name: unit * share for name, share in shares.items()}
+    # Breathing belongs below the stages that it disturbs.
+    below = list(heights_px).index("stage") + 1
+    shown = [(name, float(height)) for name, height in breathing.items() if name != "words"]
+    heights_px = dict([*list(heights_px.items())[:below], *shown, *list(heights_px.items())[below:]])
+    top_px = height_px - (HEIGHT_PX - TOP_PX) - breathing.get("words", 0)
+    panels.draw_time(axes, edges_h[-1], night.start_utc, BOTTOM_PX, top_px)
+    panel, top = {}, float(top_px)
+    for name, height in heights_px.items():
+        panel[name] = panels.Panel(axes, edges_h, top - height, top)
         if name not in ("differs", "sensors"):  # these two name their rows
             panel[name].write_name(name)
-        top -= unit * share + GAP_PX
+        top -= height + GAP_PX
 
     if night.reference is not None:
         reference = np.full(scored.size, UNSCORED)
@@ -110,6 +136,12 @@ def _draw_panels(figure: "Figure", night: Night) -> None:
         panels.draw_hypnogram(panel["reference"], reference, night.lights_off_s, night.lights_on_s)
         panels.draw_differences(panel["differs"], reference, scored)
     panels.draw_hypnogram(panel["stage"], scored, night.lights_off_s, night.lights_on_s)
+    if night.breathing is not None and "events" in panel:
+        draw_events(panel["events"], night.breathing.drawn(len(night.results)))
+    if night.breathing is not None and "SpO₂ %" in panel:
+        spo2 = night.breathing.spo2_seconds(len(night.results))
+        if spo2 is not None:
+            draw_spo2(panel["SpO₂ %"], spo2)
     panels.draw_probabilities(panel["probability"], night.results, absent)
     panels.draw_confidence(panel["confidence"], night.results, absent)
     if night.channels:
@@ -117,26 +149,37 @@ def _draw_panels(figure: "Figure", night: Night) -> None:
     lights = [(night.lights_off_s, "lights off"), (night.lights_on_s, "lights on")]
     said = [(at_s / 3600, name) for at_s, name in lights if at_s is not None and 0 <= at_s / 3600 <= edges_h[-1]]
     if said or night.notes:
-        whole = panels.Panel(axes, edges_h, BOTTOM_PX, TOP_PX)
+        whole = panels.Panel(axes, edges_h, BOTTOM_PX, top_px)
         panels.draw_lights(whole, said)
         panels.draw_notes(whole, said, [(at_s / 3600, text) for at_s, text in night.notes])
 
 
-def _write_words(figure: "Figure", night: Night) -> None:
-    """Title, statistics, footer and the key to the sensors' colours."""
-    figure.text(0.02, 0.955, _shortened(night.title, 70), size=17, weight="bold", color=panels.INK)
+def _write_words(figure: "Figure", night: Night, height_px: int) -> None:
+    """Title, statistics, indices, footer and the key to the sensors' colours."""
+
+    def line(x: float, px: float, words: str, **style: Any) -> None:
+        """A line of words at so many pixels from the bottom, from the top where they are below 0."""
+        figure.text(x, px / height_px + (px < 0), words, **style)
+
+    line(0.02, -40.5, _shortened(night.title, 70), size=17, weight="bold", color=panels.INK)
     model = f"{_shortened(night.model_name, 40)} · {night.model_hash[:12]}"
-    figure.text(0.98, 0.957, model, size=10.5, color=panels.PALE, ha="right")
-    figure.text(0.02, 0.92, statistics_line(night.statistics), size=11, color=panels.INK)
+    line(0.98, -38.7, model, size=10.5, color=panels.PALE, ha="right")
+    line(0.02, -72, statistics_line(night.statistics), size=11, color=panels.INK)
     if night.agreement is not None:
-        figure.text(0.98, 0.92, agreement_line(night.agreement), size=11, color=panels.INK, ha="right")
+        line(0.98, -72, agreement_line(night.agreement), size=11, color=panels.INK, ha="right")
+    for number, words in enumerate(_lines(night.breathing), 1):
+        line(0.02, -72 - WORDS_PX * number, _shortened(words, 200), size=11, color=panels.INK)
     footer = f"{NOTICE[0].upper()}{NOTICE[1:]} · hypnostream {__version__}"
-    figure.text(0.98, 0.022, footer, size=10, color=panels.PALE, ha="right")
+    line(0.98, 19.8, footer, size=10, color=panels.PALE, ha="right")
     left = LEFT_PX / WIDTH_PX
     for name, colour in zip(QUALITY_NAMES, panels.QUALITY_COLOURS, strict=True):
-        figure.text(left, 0.02, "■", size=14, color=colour)
-        figure.text(left + 0.013, 0.022, name.replace("_", " "), size=10, color=panels.INK)
+        line(left, 18, "■", size=14, color=colour)
+        line(left + 0.013, 19.8, name.replace("_", " "), size=10, color=panels.INK)
         left += 0.03 + 0.0058 * len(name)
+
+
+def _lines(breathing: Breathing | None) -> list[str]:
+    return [] if breathing is None else [words for words in (breathing.indices, breathing.agreement) if words]
 
 
 def statistics_line(statistics: SleepStatistics) -> str:

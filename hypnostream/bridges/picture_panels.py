@@ -66,9 +66,21 @@ class Panel:
         """A line of steps through a height an epoch (epochs,), open where that is NaN."""
         self.axes.plot(*self._corners(fractions), color=colour, linewidth=width, solid_capstyle="butt")
 
-    def fill(self, fractions: NDArray[np.float64], colour: str) -> None:
-        """The area from the bottom up to a height an epoch (epochs,), none where that is NaN."""
-        self.axes.fill_between(*self._corners(fractions), self.bottom, color=colour, linewidth=0)
+    def fill(self, fractions: NDArray[np.float64], colour: str, base: float = 0.0) -> None:
+        """The area between a base and a height an epoch (epochs,), none where that is NaN."""
+        self.axes.fill_between(*self._corners(fractions), self._level(base), color=colour, linewidth=0)
+
+    def level(self, fraction: float, colour: str, width: float) -> None:
+        """A line across at a fraction of the height, behind what is drawn."""
+        self.axes.hlines(self._level(fraction), 0, self.edges_h[-1], color=colour, linewidth=width, zorder=0.5)
+
+    def bars(self, spans_h: Sequence[tuple[float, float]], low: float, high: float, colour: str) -> None:
+        """Bars of (begin, length) in hours from one fraction of the height to another."""
+        bottom = self._level(low)
+        self.axes.broken_barh(spans_h, (bottom, self._level(high) - bottom), color=colour, linewidth=0)
+
+    def _level(self, fraction: float) -> float:
+        return self.bottom + fraction * (self.top - self.bottom)
 
     def _height(self, fractions: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.bottom + fractions * (self.top - self.bottom)

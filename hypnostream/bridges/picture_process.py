@@ -77,13 +77,13 @@ def draw_apart(night: Night) -> bytes:
 
 
 def encode_night(night: Night) -> bytes:
-    """A night as MessagePack."""
-    return msgspec.msgpack.encode(night, enc_hook=lambda codes: codes.tolist())
+    """A night as MessagePack; an array is its type and its bytes."""
+    return msgspec.msgpack.encode(night, enc_hook=lambda array: (array.dtype.str, array.tobytes()))
 
 
 def decode_night(data: bytes) -> Night:
     """The inverse of `encode_night`."""
-    return msgspec.msgpack.decode(data, type=Night, dec_hook=lambda kind, codes: np.array(codes, np.int8))
+    return msgspec.msgpack.decode(data, type=Night, dec_hook=lambda kind, array: np.frombuffer(array[1], array[0]))
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ def event_agreement_line(agreement: EventAgreement) -> str:
     matches = agreement.groups.get("respiratory", ())
     told = [f"F1 {_figure(match.f1, '.2f')} at IoU {match.iou:g}" for match in matches]
     theirs, ours = _figure(agreement.reference_per_hour, ".1f"), _figure(agreement.detected_per_hour, ".1f")
-    return "   ".join([*told, f"index {ours}, reference {theirs} /h"])
+    return "   ".join(["events against the reference:", *told, f"index {ours}, reference {theirs} /h"])
 
 
 def _numbered(events: list[Event]) -> tuple[Event, ...]:
