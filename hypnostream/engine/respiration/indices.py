@@ -98,11 +98,11 @@ class RunningIndices:
 
     def snapshot(self) -> IndicesState:
         """A copy of all that is remembered."""
-        return copy.deepcopy(self.state)
+        return _copy(self.state)
 
     def restore(self, state: IndicesState) -> None:
         """Go on from a snapshot."""
-        self.state = copy.deepcopy(state)
+        self.state = _copy(state)
 
     def hear(self, events: Iterable[Event]) -> None:
         """Take revisions of events. The latest revision holds: one that is not newer than what is known is nothing."""
@@ -158,7 +158,8 @@ class RunningIndices:
 
         holding = [event for event in state.events.values() if event.status != "withdrawn"]
         breathing = [event for event in holding if event.kind in (*APNEAS, HYPOPNEA)]
-        where = {event.event_id: self._where(event, stages) for event in breathing}
+        by_epoch: list[int] = stages.tolist()
+        where = {event.event_id: self._where(event, by_epoch) for event in breathing}
         in_sleep = [event for event in breathing if where[event.event_id] == "sleep"]
         found: list[Index] = []
         for rule in _HYPOPNEAS:
@@ -194,15 +195,20 @@ class RunningIndices:
             without_stage=list(where.values()).count("unknown"),
         )
 
-    def _where(self, event: Event, stages: NDArray[np.int64]) -> str:
+    def _where(self, event: Event, stages: list[int]) -> str:
         """Whether any of an event is in sleep; if not, "unknown" when any of it has no final stage, else "wake"."""
         end_s = event.start_s if event.end_s is None else event.end_s
         first = max(0, math.floor((event.start_s - self.t0_s) / EPOCH_S))
         last = max(first, math.ceil((end_s - self.t0_s) / EPOCH_S) - 1)
         its = stages[first : last + 1]
-        if (its > 0).any():
+        if any(stage > 0 for stage in its):
             return "sleep"
-        return "unknown" if len(its) <= last - first or (its == UNSCORED).any() else "wake"
+        return "unknown" if len(its) <= last - first or UNSCORED in its else "wake"
+
+
+def _copy(state: IndicesState) -> IndicesState:
+    """All but the events, which never change and are many."""
+    return copy.deepcopy(state, {id(event): event for event in state.events.values()})
 
 
 def _counts(event: Event, rule: str) -> bool:

@@ -18,11 +18,11 @@ HELD: Final = "held"
 class SaturationSettings:
     """What is not believed, beyond what the conditioner's quality says.
 
-    Blood does not change by more than 4 % in a second, and what does is an artefact (Taha et al., Sleep 1997;20:991;
-    Magalang et al., Chest 2003;124:1694). But oximeters that report each 5 s fall so in every deep desaturation: in the
-    25 apnea nights with desaturation of HuGCDN2014-OXI are 3708 falls of 4 % and more in a second, of which 115 are
-    back within 5 s. So a fall is a spike only if it is back, to within `spike_back_percent`, after at most
-    `spike_longest_s`, or ends in a loss of signal: the finger slipped out.
+    A change of more than 4 % in a second is commonly taken as an artefact (Magalang et al., Chest 2003;124:1694). But
+    oximeters that report each 5 s fall so in every deep desaturation: in the 25 nights of apnea with desaturation of
+    HuGCDN2014-OXI are 3708 falls of 4 % and more in a second, of which 115 are back, to within 1.5 %, in 5 s. So a fall
+    is a spike only if it is back, to within `spike_back_percent`, after at most `spike_longest_s`, or ends in a loss of
+    signal: the finger slipped out.
 
     A value that stays the same to its last digit is normal: the longest in those 62 nights is 2073 s at 98 %. Low it is
     not: the longest at `low_percent` or more below the baseline is 102 s. Past `held_s`, or `held_low_s` when low, it

@@ -16,7 +16,7 @@ def course(*parts: tuple[float, int]) -> list[float]:
 
 def ramp(first: float, last: float, seconds: int) -> list[float]:
     """From one value to another, both included."""
-    return np.linspace(first, last, seconds).tolist()
+    return [float(value) for value in np.linspace(first, last, seconds)]
 
 
 def take(oximetry: Oximetry, values: list[float]) -> list[OximetrySecond]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypnostream.engine.respiration.desaturation import Desaturation
 from hypnostream.engine.respiration.oximetry import Oximetry
 from tests.engine.respiration.oximeter import LOST, course, found_in, ramp, said_of, take
 
@@ -110,7 +111,7 @@ VALUES = st.lists(
 @given(VALUES)
 def test_revisions_follow_one_another_and_desaturations_too(parts: list[tuple[float, int]]) -> None:
     said = said_of([*STEADY, *course(*parts)])
-    latest = {}
+    latest: dict[int, Desaturation] = {}
     for each in said:
         before = latest.get(each.number)
         assert each.revision == (0 if before is None else before.revision + 1)

@@ -85,7 +85,7 @@ def test_the_fall_of_an_event_worked_by_hand() -> None:
 def test_the_fall_of_an_event_is_not_over_before_all_of_its_time_is_settled() -> None:
     values = [*STEADY, *course((97, 20), (93, 44))]
     oximetry = seen(values)
-    assert oximetry.fall_after(60, 80) == (4, 60, 80, pytest.approx(64 / 65), False)
+    assert oximetry.fall_after(60, 80) == (4, 60, 80, 64 / 65, False)
     take(oximetry, [90.0])
     assert oximetry.fall_after(60, 80) == (7, 60, 124, 1.0, True)
 
