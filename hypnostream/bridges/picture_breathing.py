@@ -136,7 +136,8 @@ def draw_spo2(panel: Panel, spo2: NDArray[np.float64]) -> None:
     bottom = max(_LOWEST_AXIS_PERCENT, min(80.0, 5 * np.floor((lowest - 1) / 5)))
 
     def height(percent: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.clip((percent - bottom) / (100 - bottom), 0.0, 1.0)
+        fractions: NDArray[np.float64] = np.clip((percent - bottom) / (100 - bottom), 0.0, 1.0)
+        return fractions
 
     limit = float(height(np.array([LOW_SPO2_PERCENT]))[0])
     panel.bars([(0.0, float(panel.edges_h[-1]))], 0.0, limit, LOW_ZONE_COLOUR)
