@@ -1,0 +1,240 @@
+"""Heart beats out of the ECG as it comes: every R peak is known half a second later, when the second after it ends.
+
+The method of Pan & Tompkins (IEEE Trans Biomed Eng 1985;32:230) with the decision rules of Hamilton ("Open source ECG
+analysis", Computers in Cardiology 2002;29:101): the mean absolute slope in the band where QRS complexes are, against a
+border between the medians of the last beats and of the last peaks that were none. Their search for a missed beat goes
+back by one and a half intervals; this one goes back no farther than its delay: a weaker peak that comes when a beat is
+due counts if no strong one follows. Beats are told by slope, not by sign, so a swapped cable changes nothing.
+
+Why none of the libraries: all want the whole recording at once. sleepecg 0.6 (BSD), wfdb 4.3 (MIT) and neurokit2 0.2
+(MIT) filter it forward and backward, biosppy 2.2 (BSD) and vitaldb 1.7 take whole arrays as well, and py-ecg-detectors
+1.3 and heartpy 1.2 are under the GPL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.respiration.channels import ECG_HZ
+from hypnostream.stream.filters import butterworth_sections, step_memory
+from hypnostream.stream.sosfilt import sosfilt_in_place
+
+_NEVER: Final = -(1 << 40)
+_LONGEST_S: Final = 3  # no interval is longer; a beat was missed
+
+
+@dataclass(frozen=True, slots=True)
+class BeatSettings:
+    """How beats are told from the rest; band, average, refractory period, T wave and threshold are those of the papers.
+
+    `decision_s` is how long after its peak in slope a beat is decided on; that peak lies about 0.07 s after the R peak,
+    at most 0.13 s. `threshold` is how far from noise to beat the border lies, `weaker` the share of it that suffices
+    when a beat is due (`due` of the usual interval after the last). What follows a beat within `t_wave_s` at less than
+    half its slope is its T wave.
+
+    Ours: a beat is `steepness` times as steep as the 2 s around it are on average, and beats are only told of while
+    they are `clear` times as steep as the other peaks: noise of no heart is neither. Peaks under `speck` of the border
+    are not looked at. `least_uv` is the slope (µV a sample) below which no electrode sees a QRS. `learning_s` of good
+    signal tell how steep beats are: at the start, after a silence of `forget_s`, and when nothing was a beat for as
+    long and a second more; no beat is told of before.
+    """
+
+    band_hz: tuple[float, float] = (5.0, 15.0)
+    average_s: float = 0.08
+    decision_s: float = 0.35
+    refractory_s: float = 0.2
+    t_wave_s: float = 0.36
+    threshold: float = 0.3125
+    weaker: float = 0.5
+    due: float = 0.8
+    steepness: float = 2.0
+    clear: float = 2.5
+    speck: float = 0.1
+    least_uv: float = 1.0
+    learning_s: int = 2
+    forget_s: int = 10
+    remembered: int = 8
+
+
+@dataclass(slots=True)
+class BeatState:
+    """What a detector remembers between seconds. Indices count samples since second 0."""
+
+    next_second: int
+    memory: NDArray[np.float64]  # (1, sections, 2) of the band-pass
+    before: NDArray[np.float64]  # (average + 1,) the last band-passed samples
+    ecg: NDArray[np.float64]  # (rate,) the last second, and
+    slope: NDArray[np.float64]  # (rate,) its mean absolute slope
+    good_s: int = 0  # good seconds in a row, and
+    silent_s: int = 0  # bad ones
+    beats: list[float] = field(default_factory=list)  # slopes of the last beats, empty until they are learnt
+    others: list[float] = field(default_factory=list)  # and of the last peaks that were none
+    alone: bool = True  # nothing but specks since the last beat
+    intervals: list[int] = field(default_factory=list)  # in samples
+    last: int = _NEVER  # where the last beat's slope peaked, and
+    last_slope: float = 0.0  # how steep it was
+    learn_from: int = 0  # no beat since this sample
+    lean: float = 0.0  # of the QRS: 1 all upward, -1 all downward
+    upward: bool = True
+
+
+class BeatDetector:
+    """Pure processing of one ECG at `rate_hz`, second by second."""
+
+    def __init__(self, settings: BeatSettings = BeatSettings(), rate_hz: int = ECG_HZ) -> None:
+        self.settings, self.rate_hz = settings, rate_hz
+        self._sections = butterworth_sections(rate_hz, *settings.band_hz)
+        self._step = step_memory(self._sections)
+        self._average = round(settings.average_s * rate_hz)
+        self._weights = np.full(self._average, 1 / self._average)
+        self._decision = round(settings.decision_s * rate_hz)
+        self._refractory = round(settings.refractory_s * rate_hz)
+        self._t_wave = round(settings.t_wave_s * rate_hz)
+        self._learning = settings.learning_s * rate_hz
+        # The filters' delay to a QRS, how far around it the R peak may lie, and how long they take to settle.
+        self._delay, self._reach, self._settling = (round(each * rate_hz) for each in (0.07, 0.06, 0.1))
+
+    def fresh(self) -> BeatState:
+        """The state before the first second."""
+        return BeatState(
+            next_second=0,
+            memory=np.zeros((1, len(self._sections), 2)),
+            before=np.zeros(self._average),
+            ecg=np.zeros(self.rate_hz),
+            slope=np.zeros(self.rate_hz),
+        )
+
+    def advance(self, state: BeatState, ecg: NDArray[np.float32], good: bool) -> list[float]:
+        """The next second `ecg` (rate,) in µV, or nothing where it is not `good`: times of R peaks now decided on.
+
+        Times are stream seconds and ascend over all calls; every beat up to half a second before the end is known. A
+        complex that a bad second cuts is none. `state` is changed. Raises ValueError for a second of another rate.
+        """
+        if ecg.shape != (self.rate_hz,):
+            raise ValueError(f"a second of ECG has shape {ecg.shape}, ({self.rate_hz},) was due")
+        samples = ecg.astype(np.float64)
+        slope = self._slopes(state, samples, good)
+        state.good_s, before_s = (state.good_s + 1, state.good_s) if good else (0, state.good_s)
+        if good and state.silent_s >= self.settings.forget_s:
+            state.beats.clear()
+        state.silent_s = 0 if good else state.silent_s + 1
+        rate, start = self.rate_hz, (state.next_second - 1) * self.rate_hz
+        both, around = np.concatenate((state.ecg, samples)), np.concatenate((state.slope, slope))
+        state.ecg, state.slope = samples, slope
+        state.next_second += 1
+        # Good samples of these two seconds, counted from the first of both.
+        first, stop = (0 if before_s else rate), (2 * rate if good else rate)
+        if good:
+            self._learn(state, around, start + stop)
+        if not state.beats or stop <= first:
+            return []
+        return [(start + each) / rate for each in self._decide(state, both, around, start, (first, stop))]
+
+    def _slopes(self, state: BeatState, samples: NDArray[np.float64], good: bool) -> NDArray[np.float64]:
+        """Mean absolute slope (rate,) of the band-passed second, µV a sample; zeros for a bad one."""
+        if not good:
+            return np.zeros(self.rate_hz)
+        passed = samples[None].copy()
+        if state.good_s == 0:  # an offset makes no transient
+            state.memory = (self._step * samples[0])[None]
+            state.before[:] = 0
+        sosfilt_in_place(self._sections, passed, state.memory)
+        passed_on = np.concatenate((state.before, passed[0]))
+        state.before = passed_on[-self._average :].copy()
+        return np.convolve(np.abs(np.diff(passed_on)), self._weights, "valid")
+
+    def _learn(self, state: BeatState, around: NDArray[np.float64], now: int) -> None:
+        """How steep beats and other peaks are, from the last two seconds, where it is not known or no longer true."""
+        settings = self.settings
+        if state.good_s < settings.learning_s:
+            return
+        if not state.beats or now - max(state.last, state.learn_from) > self._learning + self.rate_hz:
+            state.beats = [float(around.max())] * settings.remembered
+            state.others = [float(around.mean())] * settings.remembered
+            state.learn_from = now
+
+    def _decide(
+        self, state: BeatState, ecg: NDArray[np.float64], slope: NDArray[np.float64], start: int, good: tuple[int, int]
+    ) -> list[float]:
+        """R peaks whose slope peaked where it is time to decide, in samples of the two seconds `ecg` and `slope`."""
+        settings, rate = self.settings, self.rate_hz
+        low, high = max(rate - self._decision, good[0] + 1), min(2 * rate - self._decision, good[1] - 1)
+        middle = slope[low : good[1] - 1]
+        average = float(slope[good[0] : good[1]].sum()) / (good[1] - good[0])
+        least = max(settings.steepness * average, settings.least_uv)
+        border = max(self._border(state), least)
+        is_top = (middle > slope[low - 1 : good[1] - 2]) & (middle >= slope[low + 1 : good[1]])
+        places = np.flatnonzero(is_top & (middle > settings.speck * border))
+        tops = list(zip((places + low).tolist(), middle[places].tolist(), strict=True))
+        found: list[float] = []
+        for number, (place, steep) in enumerate(tops):
+            if place >= high:
+                break
+            since = start + place - state.last
+            if since < self._refractory or steep < _steepest(tops, number + 1, place + self._refractory):
+                continue
+            beat = steep >= border
+            if not beat and steep >= max(settings.weaker * border, least) and self._due(state, since):
+                beat = _steepest(tops, number + 1, place + self._decision) < border
+            t_wave = since < self._t_wave and steep < 0.5 * state.last_slope
+            if not beat or t_wave:
+                state.others, state.alone = [*state.others[1:], steep], False
+            elif place - self._delay - self._reach > good[0] + self._settling:
+                state.beats = [*state.beats[1:], steep]
+                if state.alone:  # whatever came since the last beat was a speck
+                    state.others = [*state.others[1:], settings.speck * border]
+                state.alone = True
+                if since < _LONGEST_S * rate:
+                    state.intervals = [*state.intervals[1 - settings.remembered :], since]
+                state.last, state.last_slope = start + place, steep
+                peak = self._r_peak(state, ecg, place - self._delay)
+                if self._clear(state):
+                    found.append(peak)
+            border = max(self._border(state), least)
+        return found
+
+    def _border(self, state: BeatState) -> float:
+        other = _median(state.others)
+        return other + self.settings.threshold * (_median(state.beats) - other)
+
+    def _clear(self, state: BeatState) -> bool:
+        """Whether beats stand out; what noise makes does not."""
+        return _median(state.beats) >= self.settings.clear * _median(state.others)
+
+    def _due(self, state: BeatState, since: int) -> bool:
+        """Whether a beat is to be expected `since` samples after the last one."""
+        return bool(state.intervals) and since >= self.settings.due * _median(state.intervals)
+
+    def _r_peak(self, state: BeatState, ecg: NDArray[np.float64], middle: int) -> float:
+        """Where the QRS around sample `middle` is farthest to the side to which this heart's complexes lean."""
+        first = middle - self._reach
+        qrs: list[float] = ecg[first : middle + self._reach + 1].tolist()
+        level, top, bottom = sum(qrs) / len(qrs), max(qrs), min(qrs)
+        up, down = top - level, level - bottom
+        # A running mean, and a border to cross, so that beats that go both ways are all timed at the same wave.
+        state.lean += 0.2 * ((up - down) / (up + down + 1e-9) - state.lean)
+        if state.upward != (state.lean > 0) and abs(state.lean) > 0.05:
+            state.upward = not state.upward
+        peak = first + qrs.index(top if state.upward else bottom)
+        left, at, right = (float(each) for each in ecg[peak - 1 : peak + 2])
+        if not (left - at) * (right - at) > 0:  # no extremum: the window cuts a slope
+            return float(peak)
+        return peak + 0.5 * (left - right) / (left - 2 * at + right)
+
+
+def _median(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _steepest(tops: Sequence[tuple[int, float]], first: int, before: int) -> float:
+    """The steepest of `tops` (place, slope), in order, from the `first` to those `before` a place; 0 where none is."""
+    steepest = 0.0
+    for number in range(first, len(tops)):
+        place, steep = tops[number]
+        if place >= before:
+            break
+        steepest = max(steepest, steep)
+    return steepest
