@@ -35,9 +35,9 @@ class ArousalSettings:
     last `background_s` of sleep outside of arousals, of which the `sleep_s` before an onset must be without a gap.
     `emg` is the rise of the chin's power that counts. `longest_s`: an arousal that lasts longer is an awakening.
 
-    The threshold is where the one raw night at hand (UCDDB 022, 3.8 h of sleep) has 15 arousals an hour, as many as
+    The threshold is where the one raw night at hand (UCDDB 022, 3.8 h of sleep) has 14 arousals an hour, as many as
     people commonly score. No arousals that people scored were at hand. Stretches of 3, 5 and 10 s of a person's Wake
-    put into the same person's sleep are found in 58, 67 and 81 % (that night) and 56, 79 and 85 % (all of UCDDB,
+    put into the same person's sleep are found in 57, 66 and 81 % (that night) and 56, 79 and 85 % (all of UCDDB,
     mostly N3). Breathing events there say nothing: 0 of the night's 23 that could be judged, nearly all of them
     central hypopneas, end within 5 s of an arousal, 5 % of other moments do.
     """
