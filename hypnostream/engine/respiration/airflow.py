@@ -1,0 +1,234 @@
+"""From samples to levels of airflow: normal, reduced, absent or unknown, and since when; one second after another."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.respiration import envelope as env
+from hypnostream.engine.respiration.baseline import (
+    BaselineSettings,
+    BaselineState,
+    count_again,
+    fresh_baseline,
+    not_counted,
+    renew_baseline,
+)
+from hypnostream.engine.respiration.effort import belts_phase
+from hypnostream.engine.respiration.envelope import DELAY_S, TICK_S, TICKS, EnvelopeSettings, EnvelopeState
+from hypnostream.engine.respiration.history import (
+    ABDOMEN,
+    BY_EFFORT,
+    BY_FLOW,
+    BY_THERMISTOR,
+    EFFORT_SUM,
+    FLOW,
+    HISTORY_S,
+    THERMISTOR,
+    THORAX,
+    History,
+    fresh_history,
+)
+from hypnostream.engine.respiration.lifecycle import ABSENT, NORMAL, REDUCED, TOLD_WITHIN_S, UNKNOWN, Airflow
+from hypnostream.engine.respiration.rules import RuleSettings
+
+_ROWS = 5  # four sensors and the sum of the belts
+_FAR_TICKS = 20  # a breath's turning point is looked for so far back
+_BREATH_BEGINS = 0.15  # of its excursion
+_PERIOD_EVERY_S = 5
+_FALLING_S = 2  # so long before it is seen to be low an excursion falls
+
+
+@dataclass(frozen=True, slots=True)
+class AirflowSettings:
+    """Of the envelope, the baseline and the rules; belts at `surrogate_absent_below` of their sum move no air.
+
+    A belt that shows nothing for `belt_off_s` is off. (An airflow sensor is for the rules' `longest_s`.)
+    """
+
+    envelope: EnvelopeSettings = field(default_factory=EnvelopeSettings)
+    baseline: BaselineSettings = field(default_factory=BaselineSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
+    surrogate_absent_below: float = 0.25
+    belt_off_s: int = 60
+
+
+@dataclass(slots=True)
+class AirflowState:
+    """`level` and `unknown_s` are of the last tick; `low_from` is the first second of the fall under way, -1 for none.
+
+    `silent_s` (4,) is how long each sensor has shown nothing.
+    """
+
+    envelope: EnvelopeState
+    baseline: BaselineState
+    history: History
+    silent_s: NDArray[np.int64]
+    level: int = UNKNOWN
+    unknown_s: float = 0.0
+    low_from: int = -1
+
+
+def fresh_airflow(settings: AirflowSettings) -> AirflowState:
+    """The state before the first second."""
+    return AirflowState(
+        env.fresh_envelope(4, settings.envelope, derived=1),
+        fresh_baseline(_ROWS),
+        fresh_history(),
+        np.zeros(4, np.int64),
+    )
+
+
+def take_second(
+    state: AirflowState, settings: AirflowSettings, samples: NDArray[np.float64], known: NDArray[np.bool_]
+) -> list[Airflow]:
+    """Take the next second: `samples` (4, 25) of flow, thermistor, thorax and abdomen, and whether each is `known`.
+
+    What airflow is, in order of time: at every tick at which its level changes, and at the second's end. Times are in
+    seconds of the session.
+    """
+    second = state.history.next_second
+    excursion = env.excursions(state.envelope, settings.envelope, _ticks(state, samples, known))
+    left = _left(state, settings, excursion)
+    levels, sensors = _levels(left, settings)
+    told = _told(state, second, levels, sensors)
+    _remember(state, left[:, -1], sensors)
+    _renew_baseline(state, settings, second, excursion[:, -1], levels, sensors)
+    return told
+
+
+def _ticks(state: AirflowState, samples: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The ticks (5, 5) of the sensors and of the sum of the belts, each of which counts by its own baseline."""
+    ticks = env.smoothed(state.envelope, samples, known)
+    belts = ticks[THORAX : ABDOMEN + 1] / state.baseline.level[THORAX : ABDOMEN + 1, None]
+    there = ~np.isnan(belts)
+    total = np.where(there, belts, 0.0).sum(axis=0) / there.sum(axis=0).clip(1)
+    total[~there.any(axis=0)] = np.nan
+    return np.concatenate((ticks, total[None]))
+
+
+def _left(state: AirflowState, settings: AirflowSettings, excursion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left of the baseline (5, 5). A sensor that shows nothing for too long is off, and unknown.
+
+    What it shows while it shows nothing is not counted to its baseline (`excursion` becomes NaN): it must come back to
+    what it was.
+    """
+    left = excursion / state.baseline.level[:, None]
+    silent = np.flatnonzero(left[:4, -1] < settings.rules.absent_below)
+    since_s = state.silent_s[silent] + 1
+    state.silent_s[:] = 0
+    if len(silent):
+        state.silent_s[silent] = since_s
+        excursion[silent] = np.nan
+        state.baseline.age_s[silent] = 0
+        limit_s = np.where(silent < THORAX, settings.rules.longest_s, settings.belt_off_s)
+        left[silent[since_s > limit_s]] = np.nan
+    if settings.rules.linearise:
+        left[FLOW] = np.sqrt(left[FLOW])
+    return left
+
+
+def _levels(left: NDArray[np.float64], settings: AirflowSettings) -> tuple[NDArray[np.int64], int]:
+    """The level at each tick (5,), and the sensors that told of it."""
+    rules = settings.rules
+    flow, thermistor, effort = left[FLOW], left[THERMISTOR], left[EFFORT_SUM]
+    has_flow, has_thermistor = ~np.isnan(flow), ~np.isnan(thermistor)
+    airflow = has_flow | has_thermistor
+    if not airflow.any():
+        reduced, absent = effort < rules.reduced_below, effort < settings.surrogate_absent_below
+        return _coded(~np.isnan(effort), reduced, absent), BY_EFFORT if not np.isnan(effort[-1]) else 0
+    # Each sensor is the other's substitute, and its witness: who breathes through the mouth breathes.
+    mouth = (flow < rules.absent_below) & (thermistor >= rules.reduced_below)
+    absent = np.where(
+        has_thermistor,
+        (thermistor < rules.absent_below) & ~(flow >= rules.reduced_below),
+        flow < rules.absent_below,
+    )
+    reduced = np.where(has_flow & ~mouth, flow, thermistor) < rules.reduced_below
+    sensors = BY_FLOW * bool(has_flow[-1] and not mouth[-1]) | BY_THERMISTOR * bool(has_thermistor[-1])
+    return _coded(airflow, reduced, absent), sensors
+
+
+def _coded(known: NDArray[np.bool_], reduced: NDArray[np.bool_], absent: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.where(known, np.where(absent, ABSENT, np.where(reduced, REDUCED, NORMAL)), UNKNOWN)
+
+
+def _told(state: AirflowState, second: int, levels: NDArray[np.int64], sensors: int) -> list[Airflow]:
+    told: list[Airflow] = []
+    for tick, level in enumerate(levels.tolist()):
+        now_s = second + (tick + 1) * TICK_S
+        if level != state.level:
+            row = FLOW if sensors & BY_FLOW else THERMISTOR if sensors & BY_THERMISTOR else EFFORT_SUM
+            since_s = now_s if level == UNKNOWN else _since_s(state, row, tick, level > state.level, level, now_s)
+            state.level = level
+            told.append(Airflow(now_s, level, max(since_s, state.unknown_s)))
+        if level == UNKNOWN:
+            state.unknown_s = now_s
+    if not told or told[-1].now_s < second + 1:
+        told.append(Airflow(second + 1.0, state.level, second + 1.0))
+    return told
+
+
+def _since_s(state: AirflowState, row: int, tick: int, falls: bool, level: int, now_s: float) -> float:
+    """When the level began that is seen at a tick: a fall where the last breath ended, a rise where a breath began."""
+    smooth, window = state.envelope.smooth[row], state.envelope.window_ticks
+    end = len(smooth) - TICKS + tick + 1
+    seen = smooth[end - window : end]
+    at_s = now_s - DELAY_S
+    if np.isnan(seen).all():
+        return now_s
+    low, high = np.nanmin(seen), np.nanmax(seen)
+    if falls:
+        start = end - window
+        if level == ABSENT:  # the tail of the breath before is part of the pause: back to its turning point
+            before = np.abs(smooth[max(0, start - _FAR_TICKS) : start + 1][::-1] - (low + high) / 2)
+            ends = np.flatnonzero(~(before[1:] > before[:-1]))
+            start -= int(ends[0]) if len(ends) else len(before) - 1
+        return max(at_s - (end - start) * TICK_S, now_s - TOLD_WITHIN_S)
+    rest, size = (low, high - low) if seen[-1] - low > high - seen[-1] else (high, low - high)
+    moved = (seen - rest) / size if size else np.zeros(len(seen))
+    still = np.flatnonzero(moved < _BREATH_BEGINS)
+    return at_s - (len(seen) - 1 - int(still[-1]) if len(still) else 0) * TICK_S
+
+
+def _remember(state: AirflowState, left: NDArray[np.float64], sensors: int) -> None:
+    history, smooth = state.history, state.envelope.smooth
+    place = history.next_second % HISTORY_S
+    history.left[:, place] = left
+    history.sensors[place] = sensors
+    belts = smooth[THORAX : ABDOMEN + 1, -state.envelope.window_ticks :]
+    history.phase[place] = belts_phase(belts)
+    history.window_s = state.envelope.window_ticks * TICK_S + DELAY_S
+    history.next_second += 1
+
+
+def _renew_baseline(
+    state: AirflowState,
+    settings: AirflowSettings,
+    second: int,
+    excursion: NDArray[np.float64],
+    levels: NDArray[np.int64],
+    sensors: int,
+) -> None:
+    """Let the second count to the baseline, or not, and seconds before it again, once it is seen what they were."""
+    low = bool((levels >= REDUCED).any())
+    if not low and state.low_from >= 0:
+        if second - state.low_from + state.history.window_s < settings.rules.least_s:
+            count_again(state.baseline, state.low_from, second)
+        state.low_from = -1
+    if low and state.low_from < 0:
+        state.low_from = max(0, second - _FALLING_S)
+        not_counted(state.baseline, state.low_from, second)
+    in_event = low
+    if low and second - state.low_from > settings.rules.longest_s and levels[-1] == REDUCED:
+        count_again(state.baseline, state.low_from, second)  # no event lasts so long: this is how he breathes now
+        in_event = False
+    envelope = state.envelope
+    renew_baseline(
+        state.baseline, settings.baseline, second, excursion, in_event, max(1, envelope.window_ticks // TICKS)
+    )
+    if not low and sensors and second % _PERIOD_EVERY_S == 0:
+        row = FLOW if sensors & BY_FLOW else THERMISTOR if sensors & BY_THERMISTOR else EFFORT_SUM
+        period_s = env.breath_period_s(envelope.smooth[row], float(state.baseline.level[row]), settings.envelope)
+        if period_s is not None:
+            envelope.window_ticks = env.window_ticks(settings.envelope, period_s)

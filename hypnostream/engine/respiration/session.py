@@ -1,0 +1,126 @@
+"""One bed's breathing: conditioned seconds in, events and their revisions out, each as soon as its rule allows."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hypnostream.engine.respiration.airflow import AirflowSettings, AirflowState, fresh_airflow, take_second
+from hypnostream.engine.respiration.arousal_memory import ArousalMemory
+from hypnostream.engine.respiration.channels import RESPIRATION_HZ
+from hypnostream.engine.respiration.desaturation_events import desaturation_event
+from hypnostream.engine.respiration.effort import EffortSettings
+from hypnostream.engine.respiration.event import Event
+from hypnostream.engine.respiration.history import ROW_NAMES
+from hypnostream.engine.respiration.judgement import Judgement
+from hypnostream.engine.respiration.lifecycle import Lifecycle, LifecycleState
+from hypnostream.engine.respiration.oximetry import Oximetry, OximetrySecond, OximetrySettings, OximetryState
+from hypnostream.stream.channels import MISSING, OK, ChannelSpec
+from hypnostream.stream.seconds import Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RespirationSettings:
+    """All that the breathing of a bed is judged by."""
+
+    airflow: AirflowSettings = field(default_factory=AirflowSettings)
+    effort: EffortSettings = field(default_factory=EffortSettings)
+    oximetry: OximetrySettings = field(default_factory=OximetrySettings)
+
+
+@dataclass(slots=True)
+class RespirationState:
+    """All that is remembered."""
+
+    next_second: int
+    airflow: AirflowState
+    lifecycle: LifecycleState
+    oximetry: OximetryState
+    arousals: ArousalMemory
+
+
+class RespirationSession:
+    """The pure processing of one bed; second s begins at stream time `t0_s` + s.
+
+    `channels` are the specs that the `channels` of the seconds are indices into; those with the names of
+    RESPIRATION_CHANNELS are read, the others are passed over, and one that never comes is unknown throughout.
+    """
+
+    def __init__(
+        self, channels: Sequence[ChannelSpec], t0_s: float = 0.0, settings: RespirationSettings | None = None
+    ) -> None:
+        self.t0_s = t0_s
+        self.settings = settings or RespirationSettings()
+        self._row_of = {i: ROW_NAMES.index(spec.name) for i, spec in enumerate(channels) if spec.name in ROW_NAMES}
+        self._spo2 = next((i for i, spec in enumerate(channels) if spec.name == "spo2"), None)
+        self._next_second = 0
+        self._airflow = fresh_airflow(self.settings.airflow)
+        self._lifecycle = Lifecycle(self.settings.airflow.rules)
+        self._oximetry = Oximetry(t0_s, self.settings.oximetry)
+        self._arousals = ArousalMemory(t0_s)
+
+    def snapshot(self) -> RespirationState:
+        """A copy of all that this session remembers."""
+        return copy.deepcopy(
+            RespirationState(
+                self._next_second, self._airflow, self._lifecycle.state, self._oximetry.state, self._arousals
+            )
+        )
+
+    def restore(self, state: RespirationState) -> None:
+        """Go on from a snapshot of a session with the same t0 and settings."""
+        state = copy.deepcopy(state)
+        self._next_second, self._airflow, self._arousals = state.next_second, state.airflow, state.arousals
+        self._lifecycle.state = state.lifecycle
+        self._oximetry.restore(state.oximetry)
+
+    def tell_arousals(self, events: Sequence[Event], known: bool) -> None:
+        """What the EEG said with the next second that will come: its arousals, and whether it was there to see any.
+
+        Call it once before each second that is advanced; a second for which it was not called is not known.
+        """
+        while self._arousals.next_second < self._next_second:
+            self._arousals.tell((), False)
+        if self._arousals.next_second > self._next_second:
+            raise ValueError(f"second {self._next_second} was told of twice")
+        self._arousals.tell(events, known)
+
+    def advance(self, seconds: Seconds) -> list[Event]:
+        """Take consecutive whole seconds; the revisions of events that follow from them, second by second.
+
+        Raises ValueError when a second is skipped or repeated: the grid's promise is broken and time with it.
+        """
+        if seconds.start != self._next_second:
+            raise ValueError(f"second {seconds.start} came, second {self._next_second} was due")
+        samples = np.zeros((seconds.count, len(ROW_NAMES), RESPIRATION_HZ))
+        known = np.zeros((seconds.count, len(ROW_NAMES)), bool)
+        percent = np.zeros((seconds.count, 1), np.float32)
+        percent_quality = np.full(seconds.count, MISSING, np.uint8)
+        for place, channel in enumerate(seconds.channels):
+            if channel in self._row_of:
+                samples[:, self._row_of[channel]] = seconds.samples[place]
+                known[:, self._row_of[channel]] = seconds.quality[place] == OK
+            elif channel == self._spo2:
+                percent, percent_quality = seconds.samples[place], seconds.quality[place]
+        events: list[Event] = []
+        for i in range(seconds.count):
+            for settled in self._oximetry.advance(percent[i], percent_quality[i : i + 1]):
+                events += self._desaturations(settled)
+            judgement = self._judgement()
+            for airflow in take_second(self._airflow, self.settings.airflow, samples[i], known[i]):
+                since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
+                events += self._lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
+            self._next_second += 1
+        return events
+
+    def finish(self) -> list[Event]:
+        """The recording ended: the last that is said of everything that was under way."""
+        return self._lifecycle.finish(self.t0_s + self._next_second, self._judgement())
+
+    def _judgement(self) -> Judgement:
+        rules, effort = self.settings.airflow.rules, self.settings.effort
+        return Judgement(self._airflow.history, rules, effort, self.t0_s, self._oximetry, self._arousals)
+
+    def _desaturations(self, settled: OximetrySecond) -> list[Event]:
+        return [desaturation_event(found, self.t0_s) for found in settled.desaturations]
