@@ -179,7 +179,8 @@ class Lifecycle:
             record.apnea, record.start_s = True, stretch.from_s
         else:
             record = self._begin(stretch, absent)
-        stretch.event = state.reduced.event = record.number
+        stretch.event = record.number
+        state.reduced.event = state.reduced.event or record.number
         return self._say(record, "preliminary", self._verdict(record, now_s, judge))
 
     def _too_long(self, record: Record, now_s: float, judge: Judge) -> list[Event]:

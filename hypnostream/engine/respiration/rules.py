@@ -51,15 +51,12 @@ SURROGATE_FLOW: Final = "surrogate: effort alone"
 class RuleSettings:
     """`absent_below` and `reduced_below` are shares of the baseline that an excursion falls below; times in seconds.
 
-    Of an excursion about 5 % is no breath but heart, noise and drift, so airflow is absent below 15 %, not 10. (Of 13
-    apneas that CPAP devices flagged 11 are found below 10 %, 12 below 12 % and 13 below 15 %, with 2, 2 and 4 others
-    in 43 h.)
     Events with less than `merge_gap_s` between them are one; one that is longer than `longest_s` is none, but a new
     way of breathing or a sensor that slipped. Evidence is waited for until `evidence_s` after the end. `pap` says that
     `flow` is the flow of a PAP device; `linearise` takes the root of what is left of nasal pressure.
     """
 
-    absent_below: float = 0.15
+    absent_below: float = 0.1
     reduced_below: float = 0.7
     least_s: float = 10.0
     merge_gap_s: float = 3.0

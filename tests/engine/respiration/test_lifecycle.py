@@ -4,7 +4,7 @@ import copy
 import itertools
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hypnostream.engine.respiration.event import APNEA, HYPOPNEA, Event
@@ -137,7 +137,8 @@ judge_st = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=150)
+@example([ABSENT] * 19 + [UNKNOWN] * 2 + [REDUCED, ABSENT, UNKNOWN], Told(), 9.0, 0.0)
 @given(levels_st, judge_st, st.floats(0, 20), st.sampled_from((0.0, -500.0, 1e6)))
 def test_whatever_airflow_does_events_begin_are_revised_in_order_and_end_once(
     levels: list[int], judge: Told, lag_s: float, start_s: float

@@ -51,13 +51,13 @@ def found_and_false(path: Path) -> tuple[int, int, int]:
 def test_all_nine_apneas_of_the_worst_hour_are_found() -> None:
     flagged, found, false = found_and_false(CPAP / "CascadePass_20250203_050623.npz")
     assert (flagged, found) == (9, 9)
-    assert false <= 6  # pauses of nine and ten seconds are many in it
+    assert false <= 2
 
 
 @pytest.mark.slow
-def test_twelve_of_thirteen_apneas_are_found_and_others_less_than_once_in_two_hours() -> None:
+def test_twelve_of_thirteen_apneas_are_found_and_few_others_in_43_hours() -> None:
     counts = np.array([found_and_false(path) for path in sorted(CPAP.glob("*.npz"))]).sum(axis=0)
     flagged, found, false = counts.tolist()
     assert flagged == 13
     assert found >= 12
-    assert false < 0.5 * 43
+    assert false <= 6
