@@ -102,7 +102,7 @@ def _ticks(state: AirflowState, samples: NDArray[np.float64], known: NDArray[np.
     ticks = env.smoothed(state.envelope, samples, known)
     belts = ticks[THORAX : ABDOMEN + 1] / state.baseline.level[THORAX : ABDOMEN + 1, None]
     there = ~np.isnan(belts)
-    total = np.where(there, belts, 0.0).sum(axis=0) / there.sum(axis=0).clip(1)
+    total = np.where(there, belts, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
     total[~there.any(axis=0)] = np.nan
     return np.concatenate((ticks, total[None]))
 

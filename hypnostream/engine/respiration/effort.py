@@ -42,7 +42,7 @@ class EffortVerdict(NamedTuple):
 
 def belts_phase(belts: NDArray[np.float64]) -> float:
     """The phase between the `belts` (2, ticks) in degrees, 0 to 180; NaN where one is not known or does not move."""
-    around = belts - belts.mean(axis=1, keepdims=True)
+    around = belts - belts.sum(axis=1, keepdims=True) / belts.shape[1]
     (own, both), (_, other) = (around @ around.T).tolist()
     power = own * other
     return math.degrees(math.acos(max(-1.0, min(1.0, both / math.sqrt(power))))) if power > 0 else math.nan
