@@ -48,28 +48,30 @@ def train_validate(
 
 @train.command("stager")
 def train_stager(
-    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    data: Annotated[Path, typer.Option(help="A folder of recordings, or what `train ingest` wrote.")],
     out: Annotated[Path, typer.Option(help="Where the run and its bundle go.")] = Path("runs/stager"),
     recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
+    hold_out: Annotated[list[str] | None, typer.Option(help="A person never trained on; may be said again.")] = None,
 ) -> None:
-    """Train the shipped bundle again from nothing: ingest, fit, export, parity report."""
+    """Train a bundle from nothing, the shipped one or your own: ingest, fit, export, parity report."""
     from hypnostream.training.staging.commands import stager_command
 
-    stager_command(data, out, recipe, workers)
+    stager_command(data, out, recipe, workers, hold_out or ())
 
 
 @train.command("crossvalidate")
 def train_crossvalidate(
-    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    data: Annotated[Path, typer.Option(help="A folder of recordings, or what `train ingest` wrote.")],
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/crossvalidation"),
     recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
+    folds: Annotated[int | None, typer.Option(min=2, help="Folds by person (default: Sleep-EDF's published)")] = None,
 ) -> None:
     """Train with each fold of subjects held out in turn, and write the table of how well each did."""
     from hypnostream.training.staging.commands import crossvalidate_command
 
-    crossvalidate_command(data, out, recipe, workers)
+    crossvalidate_command(data, out, recipe, workers, folds)
 
 
 @train.command("compare")

@@ -17,7 +17,9 @@ from hypnostream.models.frame_stager import FrameStager
 from hypnostream.training.bundling.export import FrontEnd, ParityReport, export_bundle
 from hypnostream.training.bundling.frame_stager_card import write_frame_stager_card
 from hypnostream.training.bundling.sizes import check
+from hypnostream.training.bundling.whose import whose
 from hypnostream.training.nights.frame_channels import frame_specs
+from hypnostream.training.nights.scoring_rule import scoring_rule
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.signal_store import signal_nights_in
 from hypnostream.training.pretraining.pretrain_synthsleepnet import fingerprint, held_out
@@ -116,12 +118,15 @@ def train_frame_stager(
     found = tested(model, [each for each in tokens if each.night.subject in away], slots)
     people = {"trained on": len({each.night.subject for each in fitted}), "held out": len(away)}
     sets = tuple(sorted({night.set_name for night in nights}))
+    rule = scoring_rule([each.night for each in fitted])
     training = {
         "sets": "; ".join(sets),
         "nights": str(len(fitted)),
         "subjects": str(people["trained on"]),
+        "people": whose([each.night for each in fitted]),
         "held_out": ", ".join(sorted(away)),
-        "licence": "; ".join(sorted({night.licence for night in nights})),
+        "scoring": f"by people: {rule}",
+        "licence": "; ".join(sorted({night.licence for night in nights} - {""})) or "not said",
         "recipe": json.dumps(asdict(recipe)),
     }
     metrics = {f"held_out_accuracy_{slug(k)}": round(a.accuracy, 4) for k, a in found.items() if a.accuracy is not None}
@@ -130,7 +135,7 @@ def train_frame_stager(
     front_end = FrontEnd("neuronet", NORMALISATION, parity=1e-4)
     exported = export_bundle(
         model, out / "bundle", specs, "frame-stager", __version__, card, training, metrics, recipe.parity_epochs,
-        front_end,
+        front_end, scoring_rule=rule,
     )  # fmt: skip
     report = FrameStagerReport(people, sets, size.parameters, size.flops, found, exported)
     write_atomically(out / "report.json", msgspec.json.format(msgspec.json.encode(report), indent=2))
