@@ -96,11 +96,12 @@ def train_evaluate(
     against: Annotated[Path | None, typer.Option(help="Predictions, or a bundle, to compare with.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Recordings side by side.")] = 2,
     ray: Annotated[bool, typer.Option(help="Run the recordings over Ray.")] = False,
+    around_sleep: Annotated[float | None, typer.Option(min=0, help="Count only so many minutes around sleep.")] = None,
 ) -> None:
     """Measure how good predictions are, or those of a bundle on recordings: JSON, Markdown and pictures."""
     from hypnostream.training.evaluation.command import evaluate_command
 
-    evaluate_command(predictions, out, bundle, recordings, against, workers, ray)
+    evaluate_command(predictions, out, bundle, recordings, against, workers, ray, around_sleep)
 
 
 @train.command("sizes")
