@@ -76,7 +76,7 @@ def train_crossvalidate(
 
 @train.command("compare")
 def train_compare(
-    recipe: Annotated[str, typer.Argument(help="A shipped comparison (missing, ablation, labels), or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A shipped comparison (ablation, labels), or a TOML file.")],
     data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
     out: Annotated[Path, typer.Option(help="Where the runs and their table go.")],
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
@@ -109,7 +109,7 @@ def train_sizes(
     recipe: Annotated[Path | None, typer.Argument(help="A TOML recipe (default: the shipped bundle's).")] = None,
 ) -> None:
     """Show how large the models are: parameters, operations for a second of signal, bytes of state."""
-    from hypnostream.training.staging.model_sizes import sizes_command
+    from hypnostream.training.recipe_sizes import sizes_command
 
     sizes_command(recipe)
 
