@@ -1,6 +1,7 @@
 """LoRA on the front-end of a stager: it begins as what it was, learns thin matrices alone, and is exported merged."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def adapted_and_trained() -> FrameTrained:
 
 
 @torch.no_grad()
-def tokens_of(encoders: nn.ModuleList, frames: Tensor) -> Tensor:
+def tokens_of(encoders: Iterable[nn.Module], frames: Tensor) -> Tensor:
     return torch.stack([encoder(frames) for encoder in encoders])
 
 
