@@ -47,7 +47,9 @@ class MultiLevel(nn.Module):
     ) -> None:
         super().__init__()
         self.d_model = d_model
-        self.seconds = make_mixer(seconds_kind or kind, d_model, d_state=d_state, headdim=headdim, heads=heads, past=past_s)
+        self.seconds = make_mixer(
+            seconds_kind or kind, d_model, d_state=d_state, headdim=headdim, heads=heads, past=past_s
+        )
         self.epochs = make_mixer(kind, d_model, d_state=d_state, headdim=headdim, heads=heads, past=past_epochs)
         self.seconds_norm, self.epochs_norm = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
         self.gate = nn.Linear(d_model, 1)

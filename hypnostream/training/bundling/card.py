@@ -51,6 +51,10 @@ FILLED = {
 }
 
 
+def _stagers(count: int) -> str:
+    return "A stager of" if count == 1 else f"{count} stagers that differ in their seed, averaged; each"
+
+
 def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
     """The card as Markdown."""
     config = model.config
@@ -62,7 +66,7 @@ def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping
         "posterior EEG and an EOG. **Not a medical device.**",
         "",
         "## Model",
-        f"{len(model.members)} stagers that differ in their seed, averaged; each {config.layers} layers of context",
+        f"{_stagers(len(model.members))} {config.layers} layers of context",
         f"({config.context}) of width {config.d_model}, carried all night; {parameters:,} parameters in all. The",
         "spectral front-end is part of the graph and has none.",
         FILLED.get(config.filling, f"What stands for a missing sensor: {config.filling}."),

@@ -22,7 +22,8 @@ def stager(recipe: Recipe) -> Size:
     channels, state = recipe.fit.model.channels, model.initial_state(1)
     signal, valid = torch.zeros(1, channels, 100 * EPOCH_S), torch.ones(1, channels, EPOCH_S)
     each = flops(model.step, signal, valid, torch.zeros(1, channels), state)
-    name = f"stager: {len(recipe.seeds)} members, {channels} channels"
+    members = len(recipe.seeds)
+    name = f"stager: {members} member{'s' * (members > 1)}, {channels} channels"
     return Size(name, parameters(model), each, state_bytes(state))
 
 
