@@ -28,8 +28,8 @@ class MultiLevelState(NamedTuple):
 class MultiLevel(nn.Module):
     """Seconds of epochs to epochs: `forward` reads a stretch, `step` an epoch, `tick` and `close` second by second.
 
-    `kind` is one of `context.KINDS`, for both clocks, or `seconds_kind` for the first; `past_s` and `past_epochs` are how
-    far attention looks back.
+    `kind` is one of `context.KINDS`, for both clocks, or `seconds_kind` for the first; `past_s` and `past_epochs` are
+    how far attention looks back.
     """
 
     def __init__(

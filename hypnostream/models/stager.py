@@ -28,8 +28,8 @@ from hypnostream.models.token_features import SpectralTokens
 class StagerConfig:
     """Sizes. `wavelet` and `bands` are per channel: see `SpectralTokens`. `level_memory` is in epochs.
 
-    `filling` is what stands for a missing channel and `d_latent` the width of its latent (see `Filling`), `context` what
-    carries the past (see `make_mixer`), `fusion_depth` how often the channels of an epoch look at one another.
+    `filling` is what stands for a missing channel and `d_latent` the width of its latent (see `Filling`), `context`
+    what carries the past (see `make_mixer`), `fusion_depth` how often the channels of an epoch look at one another.
     """
 
     wavelet: tuple[bool, ...] = (True, False, False)
