@@ -182,6 +182,14 @@ def main(minutes: float = 60.0, record: bool = False) -> None:
         )
     print()
     table(["", "MiB at first", "MiB at last", "MiB an hour", "without files", "% of one core"], rows)
+    print()
+    sixths = np.array_split(measured, 6)
+    minutes_passed = [f"{(part[-1, 0] - measured[0, 0]) / 60:.0f} min" for part in sixths]
+    rows = [
+        [name, *(f"{np.median(part[:, own]):.1f}" for part in sixths)]
+        for name, own in (("engine", 5), ("its LSL reader", 6))
+    ]
+    table(["MiB without files, median until", *minutes_passed], rows)
     seconds_said = len(ms[False]) + len(ms[True])
     print(
         f"\n{seconds_said} stages for {seconds:g} s, {beats} heartbeats; lost to the subscriber {lost}, "

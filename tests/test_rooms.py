@@ -36,6 +36,7 @@ WITHIN_TRAINING = (
     ("bundling",),
     ("pretraining",),
     ("staging", "downstream"),
+    ("recipe_sizes",),
 )
 # Costly or absent at a bedside: imported inside of the functions that use them.
 COSTLY = {"pyarrow", "matplotlib", "scipy.signal", "onnxruntime", "onnx", "prometheus_client"}

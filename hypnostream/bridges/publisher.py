@@ -74,7 +74,7 @@ class Publisher:
         *,
         model_hash: str,
         backend: str,
-        scoring_rule: str = "AASM",
+        scoring_rule: str = "unknown",
         session_id: str | None = None,
         utc_offset_s: float | None = None,
         utc_uncertainty_s: float | None = None,

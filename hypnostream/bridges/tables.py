@@ -33,7 +33,7 @@ REWRITE_EVERY_S = 300.0
 class EpochTableHeader:
     """What the rows of one table of a night share; kept as the file's key-value metadata under these names.
 
-    `model_hash` is the bundle's hash, `scoring_rule` the rules that the model was taught ("AASM"). `t0_utc` is the
+    `model_hash` is the bundle's hash, `scoring_rule` the rules that the model was taught. `t0_utc` is the
     wall time of the beginning of epoch 0, where it is known.
     """
 

@@ -48,33 +48,35 @@ def train_validate(
 
 @train.command("stager")
 def train_stager(
-    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    data: Annotated[Path, typer.Option(help="A folder of recordings, or what `train ingest` wrote.")],
     out: Annotated[Path, typer.Option(help="Where the run and its bundle go.")] = Path("runs/stager"),
     recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
+    hold_out: Annotated[list[str] | None, typer.Option(help="A person never trained on; may be said again.")] = None,
 ) -> None:
-    """Train the shipped bundle again from nothing: ingest, fit, export, parity report."""
+    """Train a bundle from nothing, the shipped one or your own: ingest, fit, export, parity report."""
     from hypnostream.training.staging.commands import stager_command
 
-    stager_command(data, out, recipe, workers)
+    stager_command(data, out, recipe, workers, hold_out or ())
 
 
 @train.command("crossvalidate")
 def train_crossvalidate(
-    data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    data: Annotated[Path, typer.Option(help="A folder of recordings, or what `train ingest` wrote.")],
     out: Annotated[Path, typer.Option(help="Where the run goes.")] = Path("runs/crossvalidation"),
     recipe: Annotated[Path | None, typer.Option(help="A TOML recipe (default: the shipped bundle's).")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
+    folds: Annotated[int | None, typer.Option(min=2, help="Folds by person (default: Sleep-EDF's published)")] = None,
 ) -> None:
     """Train with each fold of subjects held out in turn, and write the table of how well each did."""
     from hypnostream.training.staging.commands import crossvalidate_command
 
-    crossvalidate_command(data, out, recipe, workers)
+    crossvalidate_command(data, out, recipe, workers, folds)
 
 
 @train.command("compare")
 def train_compare(
-    recipe: Annotated[str, typer.Argument(help="A shipped comparison (missing, ablation, labels), or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A shipped comparison (ablation, labels), or a TOML file.")],
     data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
     out: Annotated[Path, typer.Option(help="Where the runs and their table go.")],
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,
@@ -94,11 +96,12 @@ def train_evaluate(
     against: Annotated[Path | None, typer.Option(help="Predictions, or a bundle, to compare with.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Recordings side by side.")] = 2,
     ray: Annotated[bool, typer.Option(help="Run the recordings over Ray.")] = False,
+    around_sleep: Annotated[float | None, typer.Option(min=0, help="Count only so many minutes around sleep.")] = None,
 ) -> None:
     """Measure how good predictions are, or those of a bundle on recordings: JSON, Markdown and pictures."""
     from hypnostream.training.evaluation.command import evaluate_command
 
-    evaluate_command(predictions, out, bundle, recordings, against, workers, ray)
+    evaluate_command(predictions, out, bundle, recordings, against, workers, ray, around_sleep)
 
 
 @train.command("sizes")
@@ -106,7 +109,7 @@ def train_sizes(
     recipe: Annotated[Path | None, typer.Argument(help="A TOML recipe (default: the shipped bundle's).")] = None,
 ) -> None:
     """Show how large the models are: parameters, operations for a second of signal, bytes of state."""
-    from hypnostream.training.staging.model_sizes import sizes_command
+    from hypnostream.training.recipe_sizes import sizes_command
 
     sizes_command(recipe)
 

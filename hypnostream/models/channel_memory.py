@@ -30,7 +30,7 @@ class ChannelMemory:
         if memory <= 0:
             raise ValueError(f"memory is {memory} steps; it must be above 0")
         self.memory = memory
-        self.keep = float(torch.exp(torch.tensor(-1.0 / memory)))
+        self.keep = float(torch.exp(torch.tensor(-1.0 / memory, device="cpu")))
 
     def initial_state(self, batch: int, channels: int, width: int, like: Tensor) -> MemoryState:
         """Nothing seen; on the device of `like`."""

@@ -44,15 +44,16 @@ class Absence(nn.Module):
 class Filling(nn.Module):
     """See the module's head. Its state is that of what fills; () where nothing is carried.
 
-    `memory` is how long the imaginator's running mean of a channel is, in steps.
+    `memory` is how long the imaginator's running mean of a channel is, in steps; `d_latent` the width of what its
+    channels share.
     """
 
-    def __init__(self, kind: str, channels: int, d_model: int, memory: float = 240.0) -> None:
+    def __init__(self, kind: str, channels: int, d_model: int, memory: float = 240.0, d_latent: int = 64) -> None:
         super().__init__()
         if kind not in FILLINGS:
             raise ValueError(f"filling {kind!r} is not known; choose one of {', '.join(FILLINGS)}")
         self.absence = Absence(channels, d_model) if kind in ("absence", "imagination") else None
-        self.imaginator = Imaginator(channels, d_model, memory=memory) if kind == "imagination" else None
+        self.imaginator = Imaginator(channels, d_model, d_latent, memory) if kind == "imagination" else None
         self.fill = FILLS[kind](channels, d_model) if kind in FILLS else None
 
     def initial_state(self, batch: int) -> State:

@@ -42,7 +42,7 @@ class FrameScale(nn.Module):
         super().__init__()
         self.memory_s, self.prior_s, self.limit, self.dtype = memory_s, prior_s, limit, dtype
         self.register_buffer("prior", torch.tensor(prior, dtype=torch.float32))
-        self.keep = float(torch.exp(torch.tensor(-1.0 / memory_s, dtype=torch.float64)))
+        self.keep = float(torch.exp(torch.tensor(-1.0 / memory_s, dtype=torch.float64, device="cpu")))
 
     def initial_state(self, batch: int) -> ScaleState:
         """Nothing seen but the prior."""

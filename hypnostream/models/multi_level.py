@@ -28,7 +28,8 @@ class MultiLevelState(NamedTuple):
 class MultiLevel(nn.Module):
     """Seconds of epochs to epochs: `forward` reads a stretch, `step` an epoch, `tick` and `close` second by second.
 
-    `kind` is one of `context.KINDS`, for both clocks; `past_s` and `past_epochs` are how far attention looks back.
+    `kind` is one of `context.KINDS`, for both clocks, or `seconds_kind` for the first; `past_s` and `past_epochs` are
+    how far attention looks back.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class MultiLevel(nn.Module):
         d_model: int,
         kind: str = "mcta",
         *,
+        seconds_kind: str | None = None,
         past_s: int = 30,
         past_epochs: int = 25,
         d_state: int = 16,
@@ -45,7 +47,9 @@ class MultiLevel(nn.Module):
     ) -> None:
         super().__init__()
         self.d_model = d_model
-        self.seconds = make_mixer(kind, d_model, d_state=d_state, headdim=headdim, heads=heads, past=past_s)
+        self.seconds = make_mixer(
+            seconds_kind or kind, d_model, d_state=d_state, headdim=headdim, heads=heads, past=past_s
+        )
         self.epochs = make_mixer(kind, d_model, d_state=d_state, headdim=headdim, heads=heads, past=past_epochs)
         self.seconds_norm, self.epochs_norm = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
         self.gate = nn.Linear(d_model, 1)

@@ -44,7 +44,7 @@ class RunningLevel(nn.Module):
     @property
     def keep(self) -> float:
         """What a step leaves of the past."""
-        return float(torch.exp(torch.tensor(-1.0 / self.memory)))
+        return float(torch.exp(torch.tensor(-1.0 / self.memory, device="cpu")))
 
     def step(self, value: Tensor, mask: Tensor, state: LevelState) -> tuple[Tensor, LevelState]:
         """`value` (B, C, A), `mask` (B, C) in 0/1 -> (B, C, 2 A): centred, then standardised; zero where masked."""

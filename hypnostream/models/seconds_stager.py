@@ -18,13 +18,16 @@ from hypnostream.models.synthsleepnet import SynthSleepNet
 @dataclass(frozen=True, slots=True)
 class SecondsConfig:
     """Sizes. `filling` is what stands for a missing channel (see `Filling`), its memory in seconds; `context` is what
-    carries the past at both clocks (see `make_mixer`), `past_s` and `past_epochs` how far its attention looks back."""
+    carries the past at both clocks (see `make_mixer`), `seconds_context` among seconds where that is another, `past_s`
+    and `past_epochs` how far its attention looks back."""
 
     d_model: int = 96
     fusion_depth: int = 1
     filling: str = "imagination"
     memory_s: float = 3600.0
+    d_latent: int = 64
     context: str = "mamba2"
+    seconds_context: str | None = None
     past_s: int = 30
     past_epochs: int = 25
     d_state: int = 16
@@ -46,12 +49,13 @@ class SecondsStager(nn.Module):
         super().__init__()
         c = config
         self.adaptors = ChannelAdaptors(channels, inputs, c.d_model)
-        self.filling = Filling(c.filling, channels, c.d_model, c.memory_s)
+        self.filling = Filling(c.filling, channels, c.d_model, c.memory_s, c.d_latent)
         self.fusion = ChannelFusion(c.d_model, c.fusion_depth, heads=4)
         self.dropout = nn.Dropout(c.dropout)
         self.context = MultiLevel(
             c.d_model,
             c.context,
+            seconds_kind=c.seconds_context,
             past_s=c.past_s,
             past_epochs=c.past_epochs,
             d_state=c.d_state,

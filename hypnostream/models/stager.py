@@ -28,8 +28,8 @@ from hypnostream.models.token_features import SpectralTokens
 class StagerConfig:
     """Sizes. `wavelet` and `bands` are per channel: see `SpectralTokens`. `level_memory` is in epochs.
 
-    `filling` is what stands for a missing channel (see `Filling`), `context` what carries the past (see `make_mixer`),
-    `fusion_depth` how often the channels of an epoch look at one another.
+    `filling` is what stands for a missing channel and `d_latent` the width of its latent (see `Filling`), `context`
+    what carries the past (see `make_mixer`), `fusion_depth` how often the channels of an epoch look at one another.
     """
 
     wavelet: tuple[bool, ...] = (True, False, False)
@@ -44,6 +44,7 @@ class StagerConfig:
     filling: str = "absence"
     context: str = "mamba2"
     fusion_depth: int = 0
+    d_latent: int = 64
 
     @property
     def channels(self) -> int:
@@ -86,7 +87,7 @@ class Stager(nn.Module):
         self.spectral = SpectralTokens(config.wavelet, config.bands, config.min_valid_s).float()
         self.inputs = SpectralInputs(C, config.level_memory)
         self.adaptors = ChannelAdaptors(C, INPUTS, D)
-        self.filling = Filling(config.filling, C, D)
+        self.filling = Filling(config.filling, C, D, d_latent=config.d_latent)
         self.fusion = ChannelFusion(D, config.fusion_depth, heads=4)
         self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(config.layers))
         self.mixers = nn.ModuleList(

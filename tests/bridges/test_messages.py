@@ -30,7 +30,7 @@ from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.stream.stages import STAGES
 
-ORIGIN = Origin(session_id="5e55", boot_id="b007", model_hash="9f2c", backend="onnxruntime")
+ORIGIN = Origin(session_id="5e55", boot_id="b007", model_hash="9f2c", backend="onnxruntime", scoring_rule="AASM")
 MOMENT = Moment(stream_s=120.5, utc_s=1.8e9, utc_uncertainty_s=0.002, published_utc_s=1.8e9)
 RESULT = StageResult(
     epoch=3,

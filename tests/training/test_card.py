@@ -8,14 +8,14 @@ from hypnostream.training.nights.splits import Split
 from tests.training.test_training import simulated_night
 
 
-def _card(set_name: str, config: StagerConfig) -> str:
-    nights = (replace(simulated_night("a", "one", 20), set_name=set_name),)
+def _card(set_name: str, config: StagerConfig, scoring: str = "") -> str:
+    nights = (replace(simulated_night("a", "one", 20), set_name=set_name, scoring=scoring),)
     return write_card(Split(nights, ()), StagerEnsemble([Stager(config)]), {"kappa": 0.5})
 
 
 def test_a_laboratorys_own_bundle_is_not_said_to_be_of_sleep_edf() -> None:
     own = _card("our laboratory", StagerConfig(d_model=32, headdim=16))
-    public = _card("Sleep-EDF Expanded", StagerConfig(d_model=32, headdim=16))
+    public = _card("Sleep-EDF Expanded", StagerConfig(d_model=32, headdim=16), "R&K")
     for words in ("R&K", "Fpz-Cz, Pz-Oz", "artefact removal", "30 min before sleep"):
         assert words not in own
         assert words in public
@@ -29,3 +29,14 @@ def test_it_says_what_the_model_is() -> None:
     assert "is imagined" in _card("simulated", imagining)
     assert "is left out" in _card("simulated", StagerConfig(d_model=32, headdim=16))
     assert "Real people all" not in _card("simulated", imagining)
+
+
+def test_it_says_by_which_rule_its_labels_were_scored() -> None:
+    config = StagerConfig(d_model=32, headdim=16)
+    said = {rule: _card("our laboratory", config, rule) for rule in ("R&K", "AASM", "")}
+    assert "scored by R&K, S3 and S4 as N3." in said["R&K"]
+    assert "AASM scorers differ" in said["R&K"]
+    assert "scored by AASM." in said["AASM"]
+    assert "R&K" not in said["AASM"]
+    assert "scored by unknown." in said[""]
+    assert "is not known" in said[""]

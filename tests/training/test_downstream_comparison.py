@@ -11,6 +11,7 @@ from hypnostream.models.event_detector import DetectorSettings
 from hypnostream.models.synthsleepnet import SynthSleepNetSettings
 from hypnostream.training.downstream.comparison import (
     ARMS,
+    DOUBTED_NIGHTS,
     FINE_TUNED,
     FROM_SCRATCH,
     ON_FROZEN,
@@ -115,6 +116,23 @@ def test_each_arm_is_scored_on_the_fold_alone_and_a_trial_that_is_done_is_read(n
     table = as_markdown(rows_of(results))
     assert "majority rate | accuracy | mcc | kappa | auprc | auroc" in table
     assert "## simulated, event, from heart+spo2" in table
+
+
+def test_labels_that_do_not_fit_are_learned_from_by_nobody_and_stand_in_a_row_of_their_own(
+    nights: Path, tmp_path: Path
+) -> None:
+    done = run_trial(trial(nights, tmp_path, FROM_SCRATCH))
+    weights = (tmp_path / "seed0" / "from-scratch-1" / WEIGHTS).read_bytes()
+    for name in ("a", "b"):  # one of the two is tested in fold 0, without a training anew
+        write_event_night(tmp_path / DOUBTED_NIGHTS, flipped(event_night(name, f"sim:{name}", epochs=40, seed=9)))
+    both = run_trial(trial(nights, tmp_path, FROM_SCRATCH))
+    assert both == run_trial(trial(nights, tmp_path, FROM_SCRATCH))
+    assert (tmp_path / "seed0" / "from-scratch-1" / WEIGHTS).read_bytes() == weights
+    assert both[: len(done)] == done
+    for before, after in zip(done[0].scores, both[1].scores, strict=True):
+        assert after.set_name == f"{before.set_name} with labels that do not fit"
+        assert set(after.subjects) == {*before.subjects, "sim:a"}
+        assert after.found != before.found
 
 
 def test_on_the_frozen_encoder_only_what_is_around_it_learns(nights: Path, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -17,19 +17,16 @@ from hypnostream.config import BedConfig, ModelSection
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.errors import UserError
 from hypnostream.models.channel_encoder import ChannelEncoderSettings
-from hypnostream.models.frame_network import FrameEncoder, FrameSettings
+from hypnostream.models.frame_network import FrameSettings
 from hypnostream.models.frame_stager import FrameStager, FrameStagerConfig
 from hypnostream.models.seconds_stager import SecondsConfig
 from hypnostream.models.synthsleepnet import SynthSleepNetSettings
-from hypnostream.stream.simulator import NightSettings
 from hypnostream.training.bundling.export import FORBIDDEN_OPERATORS, OPSET, FrontEnd, export_bundle
 from hypnostream.training.bundling.sizes import check
 from hypnostream.training.damage.augment import AugmentSettings
 from hypnostream.training.nights.frame_channels import frame_specs
-from hypnostream.training.nights.signal_night import SignalNight
-from hypnostream.training.nights.signal_nights import SIMULATED, recorded_signal_night, simulated_signal_night
+from hypnostream.training.nights.signal_nights import SIMULATED, recorded_signal_night
 from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings
-from hypnostream.training.pretraining.frame_weights import save_frame_encoder
 from hypnostream.training.pretraining.pretrain_synthsleepnet import SynthSleepNetRecipe
 from hypnostream.training.pretraining.probe import ProbeSettings
 from hypnostream.training.pretraining.synthsleepnet_run import pretrain
@@ -38,51 +35,15 @@ from hypnostream.training.recordings.edf_night import read_edf_night
 from hypnostream.training.running.loop import LoopSettings, Share, train
 from hypnostream.training.staging.frame_stager_run import FrameStagerRecipe, train_frame_stager
 from hypnostream.training.staging.frame_stager_task import (
-    FrameStagerSettings,
     FrameStagerTask,
-    FrameTrained,
     predict,
     whole_frames,
 )
-from hypnostream.training.staging.learned_front import LearnedFront, learned_front
+from hypnostream.training.staging.learned_front import learned_front
 from hypnostream.training.staging.model_sizes import frame_stager
 from hypnostream.training.staging.night_tokens import NightTokens
-from tests.recordings import STAGES, write_night
-
-FRAME = FrameSettings(4, (4, 8, 8), (2, 2, 2), squeeze=2, hidden=16, width=16)
-SLOTS = ("eeg_frontal", "eog")
-SMALL = FrameStagerSettings(
-    batch=2,
-    segment=10,
-    loop=LoopSettings(passes=6, learning_rate=8e-3, warmup_steps=2, average=0.8),
-    model=SecondsConfig(d_model=16, d_state=8, headdim=8, dropout=0.0),
-)
-
-
-@lru_cache(maxsize=8)
-def night(seed: int, epochs: int = 60, each: int = 2) -> SignalNight:
-    """`each` stage of the hypnogram lasts so many epochs; all sleepers are the median one, their noise differs."""
-    stages = [STAGES[epoch // each % len(STAGES)] for epoch in range(epochs)]
-    settings = NightSettings(stages=stages, rate_hz=128, events_per_hour=0.0, sleeper_spread=0.0)
-    return simulated_signal_night(settings, seed, SLOTS)
-
-
-def front(settings: FrameSettings = FRAME) -> LearnedFront:
-    torch.manual_seed(3)
-    return LearnedFront((FrameEncoder(settings), FrameEncoder(settings)), (0, 1), None, frozenset())
-
-
-def trained(settings: FrameStagerSettings, learned: LearnedFront | None = None) -> FrameTrained:
-    learned = learned or front()
-    torch.manual_seed(0)
-    return FrameTrained(learned, ("eeg", "eog"), settings)
-
-
-def step_1(folder: Path, people: tuple[str, ...] = (), settings: FrameSettings = FRAME) -> Path:
-    for kind, encoder in zip(("eeg", "eog"), front(settings).encoders, strict=True):
-        (folder / kind).mkdir(parents=True)
-        save_frame_encoder(folder / kind / "encoder.safetensors", encoder, kind, people)
-    return folder
+from tests.recordings import write_night
+from tests.training.small_frame_stager import FRAME, SLOTS, SMALL, front, night, step_1, trained
 
 
 @pytest.mark.slow
@@ -148,9 +109,9 @@ def test_losses_fall_and_a_seed_is_a_result(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2  # made once
 
 
-@pytest.mark.parametrize("learn", [False, True])
-def test_encoders_learn_only_when_asked_to(learn: bool) -> None:
-    settings = replace(SMALL, segment=2, learn_encoders=learn, loop=LoopSettings(passes=1))
+@pytest.mark.parametrize(("encoders", "learn"), [("frozen", False), ("learned", True)])
+def test_encoders_learn_only_when_asked_to(encoders: Literal["frozen", "learned"], learn: bool) -> None:
+    settings = replace(SMALL, segment=2, encoders=encoders, loop=LoopSettings(passes=1))
     module = trained(settings)
     before = {name: value.clone() for name, value in module.model.front.state_dict().items()}
     tokens = [NightTokens(night(9, 6), module.model.front)]

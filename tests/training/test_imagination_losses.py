@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from hypnostream.models.imaginator import Imagined
 from hypnostream.training.losses.imagination import imagination_loss, posterior_consistency
-from hypnostream.training.losses.smccl import StageModalityContrast, smccl
+from hypnostream.training.losses.smccl import ContrastSettings, StageModalityContrast, smccl
 from hypnostream.training.running.loop import Share
 
 ALONE = Share()
@@ -121,7 +121,7 @@ def test_a_neighbour_of_the_same_night_is_neither_pair_nor_negative() -> None:
 def test_smccl_of_two_processes_adds_up_to_the_whole_and_so_do_its_gradients() -> None:
     rows, stage, modality, person = _rows()
     torch.manual_seed(0)
-    contrast = StageModalityContrast(6, 3, width=5, learned=True)
+    contrast = StageModalityContrast(6, 3, ContrastSettings(width=5, learned=True))
     whole = contrast(rows, stage, modality, person, ALONE)
     backward(whole)
     expected = {name: p.grad.clone() for name, p in contrast.named_parameters() if p.grad is not None}
@@ -159,7 +159,7 @@ def test_smccl_brings_the_recovered_token_of_a_stage_to_the_real_ones() -> None:
 
 def test_a_learned_consistency_stays_symmetric_and_away_from_nothing_and_all() -> None:
     rows, stage, modality, person = _rows(60)
-    contrast = StageModalityContrast(6, 3, learned=True, entropy=2.0)
+    contrast = StageModalityContrast(6, 3, ContrastSettings(learned=True, entropy=2.0))
     optimiser = torch.optim.Adam([contrast.logit], lr=0.1)
     for _ in range(100):
         optimiser.zero_grad()

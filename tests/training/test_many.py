@@ -103,24 +103,38 @@ def test_leaving_early_ends_the_workers() -> None:
     assert not team & set(workers_running())
 
 
-def test_ctrl_c_ends_all(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
+def starter(folder: Path) -> "subprocess.Popen[bytes]":
+    """A process that has two workers at work, each of which left its number in `folder`."""
+    script = folder / "script.py"
     script.write_text(
         "from functools import partial\nfrom pathlib import Path\n"
         "from hypnostream.training.running.many import run_each\nfrom tests.training.test_many import at_work\n"
-        f"if __name__ == '__main__':\n    list(run_each(partial(at_work, Path({str(tmp_path)!r})), [1, 2], 2))\n"
+        f"if __name__ == '__main__':\n    list(run_each(partial(at_work, Path({str(folder)!r})), [1, 2], 2))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # A session of its own: the signal goes to starter and workers alike, as from a terminal.
-    with subprocess.Popen(
+    # A session of its own: a signal to it goes to starter and workers alike, as from a terminal.
+    process = subprocess.Popen(
         [sys.executable, str(script)], env=environment, start_new_session=True, stderr=subprocess.PIPE
-    ) as process:
-        for name in "12":
-            wait_for(tmp_path / name)
+    )
+    for name in "12":
+        wait_for(folder / name)
+    return process
+
+
+def test_ctrl_c_ends_all(tmp_path: Path) -> None:
+    with starter(tmp_path) as process:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(10) != 0
         for name in "12":
             assert not psutil.pid_exists(int((tmp_path / name).read_text()))
+
+
+def test_workers_end_with_a_starter_that_was_killed(tmp_path: Path) -> None:
+    with starter(tmp_path) as process:
+        workers = [psutil.Process(int((tmp_path / name).read_text())) for name in "12"]
+        process.kill()
+        left = psutil.wait_procs(workers, timeout=10)[1]
+        assert not left
 
 
 def workers_running() -> list[psutil.Process]:

@@ -62,6 +62,22 @@ def test_other_settings_or_data_are_refused_by_name(tmp_path: Path) -> None:
     assert (tmp_path / "run.json").read_text() == before
 
 
+def test_a_run_from_before_a_setting_was_there_goes_on_at_its_default(tmp_path: Path) -> None:
+    Run(tmp_path, RECIPE, DATA)
+    path = tmp_path / "run.json"
+    record = json.loads(path.read_text())
+    del record["config"]["loop"]["accumulate"], record["config"]["rows"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"config\.loop\.accumulate was 1 and is 2"):
+        Run(tmp_path, replace(RECIPE, loop=replace(RECIPE.loop, accumulate=2)), DATA)
+    Run(tmp_path, RECIPE, DATA)
+    assert len(json.loads(path.read_text())["starts"]) == 2
+    record["config"]["loop"]["momentum"] = 0.9
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"config\.loop\.momentum is gone"):
+        Run(tmp_path, RECIPE, DATA)
+
+
 def test_a_record_or_a_checkpoint_that_is_none_is_a_users_error(tmp_path: Path) -> None:
     Run(tmp_path, RECIPE, DATA)
     (tmp_path / CHECKPOINT).write_bytes(b"\x00" * 100)

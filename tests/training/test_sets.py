@@ -9,7 +9,7 @@ import pytest
 
 from hypnostream.errors import UserError
 from hypnostream.training.recordings.readers import found
-from hypnostream.training.recordings.recording import UNKNOWN, Recording
+from hypnostream.training.recordings.recording import DOUBTED, UNKNOWN, Recording
 from hypnostream.training.recordings.sets import apnea_ecg, boas, cpap, hugcdn, santafe, sleep_edfx, slpdb, ucddb
 from hypnostream.training.recordings.sets.slpdb_words import read_words
 
@@ -202,7 +202,8 @@ def test_hugcdn_beat_times_do_not_drift_where_intervals_were_left_out() -> None:
 
 def test_hugcdn_labels_that_are_of_another_night_are_not_believed(tmp_path: Path) -> None:
     recording = hugcdn.read(_hugcdn(tmp_path / "ND5.npz", believed=False))
-    assert all((track.values == UNKNOWN).all() for track in recording.tracks.values())
+    assert all((t.values == UNKNOWN).all() for name, t in recording.tracks.items() if not name.startswith(DOUBTED))
+    assert (recording.tracks[f"{DOUBTED}apnea_or_hypopnea"].values >= 0).all()  # kept, and nobody learns from them
     assert any("not believed" in note for note in recording.notes)
 
 
@@ -259,6 +260,29 @@ def test_apnea_ecg_is_as_long_as_its_file_not_as_its_header_says(tmp_path: Path)
     assert not samples[4500:].any()
     assert recording.tracks["apnea_or_hypopnea"].values[[0, 59, 60]].tolist() == [0, 0, 1]
     assert any("4550 samples" in note for note in recording.notes)
+
+
+@pytest.mark.parametrize("folder", ["apnea-ecg-database-1.0.0", "apnea-ecg/1.0.0", "mine"])
+def test_a_copy_of_physionets_apnea_ecg_is_one_person_whatever_its_folder_is_called(
+    tmp_path: Path, folder: str
+) -> None:
+    data = tmp_path / "data" / folder
+    data.mkdir(parents=True)
+    for name in ("a01", "a05", "a10", "x03"):
+        (data / f"{name}.hea").write_text(f"{name} 1 100 12000\n{name}.dat 16 200 12 0 0 0 0 ECG\n")
+        np.zeros(12000, "<i2").tofile(data / f"{name}.dat")
+        _annotations(data / f"{name}.qrs", [(100, 1, ""), (200, 1, "")])
+        if name != "x03":
+            _annotations(data / f"{name}.apn", [(0, 1, ""), (6000, 8, "")])
+    (data / "a01r.hea").write_text("a01r 1 100 12000\na01r.dat 16 200 12 0 0 0 0 Resp C\n")
+    np.zeros(12000, "<i2").tofile(data / "a01r.dat")
+    (data / "a01er.hea").write_text("a01er 1 100 12000\na01.dat 16 200 12 0 0 0 0 ECG\n")
+    recordings = [job.read() for job in found(tmp_path / "data")]
+    assert [each.name for each in recordings] == [f"apnea_ecg-{name}" for name in ("a01", "a05", "a10", "x03")]
+    assert {each.subject for each in recordings} == {"apnea_ecg:one of 32"}
+    assert {each.set_name for each in recordings} == {"Apnea-ECG"}
+    assert any("a01r" in note for note in recordings[0].notes)
+    assert set(recordings[0].tracks) == {"apnea_or_hypopnea"}
 
 
 # The rest

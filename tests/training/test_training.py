@@ -19,11 +19,12 @@ from hypnostream.models.token_features import BAND_SHAPE, LEVEL, SHAPE, WAVELET_
 from hypnostream.training.bundling.export import save_weights
 from hypnostream.training.damage.augment import AugmentSettings, ages_s, other_amplifier, sensors_lost
 from hypnostream.training.nights.channels import BANDS
-from hypnostream.training.nights.splits import Split, split_by_subject
+from hypnostream.training.nights.splits import Split, split_by_subject, write_split
 from hypnostream.training.nights.token_night import TokenNight, read_token_night, write_token_night
 from hypnostream.training.running.loop import LoopSettings, Share, train
-from hypnostream.training.staging.commands import FOLDS, crossvalidated, in_fold, sleep_edf_splits
+from hypnostream.training.staging.commands import crossvalidated
 from hypnostream.training.staging.evaluate import predict, score
+from hypnostream.training.staging.held_out import PUBLISHED_FOLDS, folds_of, in_fold
 from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 from hypnostream.training.staging.stager_task import StagerSettings, StagerTask
@@ -81,9 +82,11 @@ def test_both_nights_of_a_subject_stay_together() -> None:
 
 def test_without_nights_to_hold_out_nothing_is_trained() -> None:
     nights = [simulated_night(f"n{s}", f"sleepedf:SC{s:02d}", 20) for s in range(10)]
-    assert {fold: len(split.test) for fold, split in sleep_edf_splits(nights).items()} == dict.fromkeys(FOLDS, 2)
+    assert {f: len(split.test) for f, split in folds_of(nights, None).items()} == dict.fromkeys(PUBLISHED_FOLDS, 2)
     with pytest.raises(UserError, match="fold 0"):
-        sleep_edf_splits(_nights())
+        folds_of(nights[1:4], None)
+    with pytest.raises(UserError, match="--folds N, 2 to 2"):
+        folds_of(_nights(), None)
 
 
 def test_a_night_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -190,15 +193,22 @@ def test_it_trains_on_a_gpu(filling: str) -> None:
     assert np.isfinite(train(task, loop)[0]["loss"])
 
 
-def test_a_card_has_no_figures_of_another_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe, results = Recipe(fit=SMALL), tmp_path / "results.json"
-    assert crossvalidated(results, recipe) == {}
-    results.write_text(json.dumps({"recipe": asdict(recipe), "mean": {"kappa": 0.8}}))
-    assert crossvalidated(results, recipe) == {"kappa": 0.8}
-    assert crossvalidated(results, replace(recipe, seeds=(0, 1))) == {}
-    results.write_text(json.dumps({"mean": {"kappa": 0.8}}))  # as written before recipes were in it
-    assert crossvalidated(results, recipe) == {}
+def test_a_card_has_no_figures_of_another_recipe_or_of_other_nights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, results, nights = Recipe(fit=SMALL), tmp_path / "results.json", _nights()
+    assert crossvalidated(results, recipe, nights) == {}
+    content = {"recipe": asdict(recipe), "rows": [{"fold": "0"}, {"fold": "1"}], "mean": {"kappa": 0.8}}
+    results.write_text(json.dumps(content))
+    for fold, split in folds_of(nights, 2).items():
+        write_split(tmp_path / f"fold{fold}" / "manifest.json", split)
+    assert crossvalidated(results, recipe, nights) == {"kappa": 0.8}
+    assert crossvalidated(results, replace(recipe, seeds=(0, 1)), nights) == {}
     assert "another recipe" in capsys.readouterr().err
+    assert crossvalidated(results, recipe, nights[1:]) == {}
+    assert "of other nights" in capsys.readouterr().err
+    results.write_text(json.dumps({"mean": {"kappa": 0.8}}))  # as written before recipes were in it
+    assert crossvalidated(results, recipe, nights) == {}
 
 
 @pytest.mark.parametrize("filling", FILLINGS)

@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 
 from hypnostream.models.stager import StagerEnsemble
+from hypnostream.training.bundling.whose import whose
 from hypnostream.training.evaluation.report import is_simulated
 from hypnostream.training.nights.channels import STAGER_CHANNELS
+from hypnostream.training.nights.scoring_rule import scoring_rule
 from hypnostream.training.nights.splits import Split
 from hypnostream.training.nights.token_night import TokenNight
 
 SOURCES = {
     "Sleep-EDF Expanded": (
         "Sleep-EDF Database Expanded (Kemp et al., 2000), PhysioNet, ODC-By 1.0. Per-epoch features of the SC nights, "
-        "trimmed to 30 min around sleep; Fpz-Cz, Pz-Oz and horizontal EOG; R&K scoring, S3 and S4 merged."
+        "trimmed to 30 min around sleep; Fpz-Cz, Pz-Oz and horizontal EOG."
+    ),
+    "Sleep-EDF Expanded, EDF": (
+        "Sleep-EDF Database Expanded (Kemp et al., 2000), PhysioNet, ODC-By 1.0. Raw recordings, untrimmed; Fpz-Cz, "
+        "Pz-Oz and horizontal EOG."
     ),
     "UCDDB": (
         "St. Vincent's University Hospital / University College Dublin Sleep Apnea Database, PhysioNet, ODC-By 1.0. "
@@ -21,12 +27,20 @@ SOURCES = {
 LIMITS = {
     "Sleep-EDF Expanded": (
         "Adults, mostly healthy; no children.",
-        "Scored by R&K rules with S3 and S4 merged; AASM scorers differ, most of all about N1.",
         "Recorded from Fpz-Cz, Pz-Oz and a horizontal EOG; other derivations are stand-ins and do worse.",
         "Nights began some 30 min before sleep. Hours of wake before it were not seen.",
         "Posterior EEG and EOG went through an artefact removal that a stream cannot have.",
     ),
-    "UCDDB": ("Adults with sleep apnea, scored by R&K rules.",),
+    "Sleep-EDF Expanded, EDF": (
+        "Adults, mostly healthy; no children.",
+        "Recorded from Fpz-Cz, Pz-Oz and a horizontal EOG; other derivations are stand-ins and do worse.",
+    ),
+    "UCDDB": ("Adults with sleep apnea.",),
+}
+SCORED = {
+    "R&K": "Scored by R&K rules with S3 and S4 merged; AASM scorers differ, most of all about N1.",
+    "AASM": "Scored by AASM rules.",
+    "": "By which rule it was scored is not known.",
 }
 FILLED = {
     "imagination": (
@@ -35,6 +49,10 @@ FILLED = {
     ),
     "absence": "A missing sensor is left out; how long it has been gone is known.",
 }
+
+
+def _stagers(count: int) -> str:
+    return "A stager of" if count == 1 else f"{count} stagers that differ in their seed, averaged; each"
 
 
 def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
@@ -48,7 +66,7 @@ def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping
         "posterior EEG and an EOG. **Not a medical device.**",
         "",
         "## Model",
-        f"{len(model.members)} stagers that differ in their seed, averaged; each {config.layers} layers of context",
+        f"{_stagers(len(model.members))} {config.layers} layers of context",
         f"({config.context}) of width {config.d_model}, carried all night; {parameters:,} parameters in all. The",
         "spectral front-end is part of the graph and has none.",
         FILLED.get(config.filling, f"What stands for a missing sensor: {config.filling}."),
@@ -69,7 +87,8 @@ def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping
         lines += [f"- {len(nights)} nights of {subjects} subjects. {SOURCES.get(name, name)}"]
     simulated = [name for name in sets if is_simulated(name)]
     people = f"Simulated: {', '.join(simulated)}." if simulated else "Real people all; nothing simulated."
-    lines += ["", f"{people} No recording is in this bundle, only weights.", ""]
+    lines += ["", f"Stages were scored by {scoring_rule(split.train)}. Held out: {whose(split.test)}."]
+    lines += [f"{people} No recording is in this bundle, only weights.", ""]
     lines += ["## Figures", "Fractions of epochs, or Cohen's kappa. How each was measured: benchmarks/README.md.", ""]
     lines += ["| figure | value |", "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in metrics.items())]
     lines += [
@@ -77,7 +96,14 @@ def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping
         "## Limits",
         "- It knows people like those it was trained on; no other age or disorder was seen.",
         "- N1 is its weakest stage, as it is for people.",
-        *(f"- {name}: {limit}" for name in sets for limit in LIMITS.get(name, ())),
+        *(f"- {name}: {limit}" for name in sets for limit in (*LIMITS.get(name, ()), *_scored(name, split))),
         "",
     ]
     return "\n".join(lines)
+
+
+def _scored(set_name: str, split: Split[TokenNight]) -> list[str]:
+    """By which rules the set's nights were scored, simulated ones by none."""
+    if is_simulated(set_name):
+        return []
+    return [SCORED.get(rule, SCORED[""]) for rule in sorted({n.scoring for n in split.train if n.set_name == set_name})]

@@ -24,6 +24,7 @@ from hypnostream.models.stager import StagerConfig, StagerEnsemble
 from hypnostream.models.state import named, rebuilt
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
+from hypnostream.training.nights.scoring_rule import UNKNOWN_RULE
 
 OPSET = 17
 FORBIDDEN_OPERATORS = frozenset({"Loop", "Scan", "If", "Einsum"})
@@ -127,10 +128,11 @@ def export_bundle(
     metrics: dict[str, float],
     parity_epochs: int = 960,
     front_end: FrontEnd | None = None,
+    scoring_rule: str = UNKNOWN_RULE,
 ) -> ParityReport:
     """Write a whole bundle into `directory` and prove it: it loads, and says what torch says over `parity_epochs`.
 
-    `front_end` need not be said of a `StagerEnsemble`.
+    `front_end` need not be said of a `StagerEnsemble`. `scoring_rule`: see `nights.scoring_rule`.
     """
     if front_end is None:
         if not isinstance(model, StagerEnsemble):
@@ -162,7 +164,7 @@ def export_bundle(
         grid="epoch k is [t0 + 30 k, t0 + 30 (k + 1)) s; t0 is the recording's start, or live the first sample",
         front_end=front_end.name,
         normalisation=front_end.normalisation,
-        scoring_rule="AASM",
+        scoring_rule=scoring_rule,
         min_valid_s=model.config.min_valid_s,
         training=training,
         metrics=metrics,

@@ -26,8 +26,7 @@ def write_frame_stager_card(
         *(f"| {s.name} | {s.kind} | {s.unit} | {s.rate_hz} | {', '.join(s.derivations)} |" for s in specs),
         "",
         "## Trained on",
-        f"{training['nights']} nights of {training['subjects']} subjects. Sets: {training['sets']}. Licence: "
-        f"{training['licence']}.",
+        f"{training['people']}. Stages scored {training['scoring']}. Licence: {training['licence']}.",
         "",
         "## Figures",
         "Fractions of epochs, or Cohen's kappa, on people held out of this training and of the front-end's:",

@@ -15,9 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from hypnostream.errors import UserError
 from hypnostream.models.state import State, named
 
-SHIPPED_PARAMETERS = 2_000_000
-FLOPS_A_SECOND = 1e9
 CHANNELS = 8  # what the limit on operations is for
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model may have: parameters, and operations for a second of `CHANNELS` channels. The defaults are those of
+    what is shipped."""
+
+    parameters: int = 2_000_000
+    flops: float = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +63,17 @@ def state_bytes(state: State) -> int:
     return sum(value.numel() * value.element_size() for value in named(state).values())
 
 
-def check(size: Size, parameters_at_most: int = SHIPPED_PARAMETERS) -> None:
-    """Raises UserError when it is more than may be shipped."""
-    if size.parameters > parameters_at_most:
+def check(size: Size, limits: Limits | None = None) -> None:
+    """Raises UserError when it is more than the limits allow, which are by default those of what is shipped."""
+    limits = limits or Limits()
+    if size.parameters > limits.parameters:
         raise UserError(
-            f"{size.name} has {size.parameters:,} parameters and may have {parameters_at_most:,}; lower d_model or "
+            f"{size.name} has {size.parameters:,} parameters and may have {limits.parameters:,}; lower d_model or "
             "layers, or have fewer members"
         )
-    if size.flops > FLOPS_A_SECOND:
+    if size.flops > limits.flops:
         raise UserError(
-            f"{size.name} takes {size.flops / 1e9:.2f} GFLOP a second and may take {FLOPS_A_SECOND / 1e9:g}; lower "
+            f"{size.name} takes {size.flops / 1e9:.2f} GFLOP a second and may take {limits.flops / 1e9:g}; lower "
             "its widths or its depth"
         )
 

@@ -10,18 +10,21 @@ import torch
 from torch import Tensor
 
 from hypnostream.models.token_features import WAVELET_SHAPE
+from hypnostream.training.damage.missing import randomly_missing
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
     """How often and how much. `subsets` are drawn with `subset_weights` for a share `subset_share` of the nights;
-    in the others each channel stays with probability `keep`."""
+    in the others each channel stays with probability `keep`. Of what that and the bursts leave, a share `missing` goes
+    step by step at random (see `randomly_missing`)."""
 
     keep: float = 0.7
     subset_share: float = 0.6
     subsets: tuple[tuple[int, ...], ...] = ((1, 1, 1), (1, 1, 0), (1, 0, 0), (0, 0, 1))
     subset_weights: tuple[float, ...] = (0.3, 0.2, 0.25, 0.25)
     burst: float = 0.3
+    missing: float = 0.0
     late_start: float = 0.5
     late_start_epochs: int = 600
     amplifier_share: float = 1.0
@@ -38,7 +41,8 @@ _BAND_TILT = torch.linspace(-1, 1, 5)
 
 
 def sensors_lost(mask: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
-    """`mask` (B, L, C) with whole channels gone (at least one stays) and bursts of loss of any length up to half."""
+    """`mask` (B, L, C) with whole channels gone (at least one stays), bursts of loss of any length up to half, and
+    steps missing here and there."""
     batch, length, channels = mask.shape
 
     def uniform(*shape: int) -> Tensor:
@@ -57,7 +61,8 @@ def sensors_lost(mask: Tensor, settings: AugmentSettings, generator: torch.Gener
     start = uniform(batch, 1, channels) * length
     run = uniform(batch, 1, channels).square() * length / 2 * (uniform(batch, 1, channels) < settings.burst)
     lost = (t >= start) & (t < start + run)
-    return mask * kept.unsqueeze(1) * (~lost).float()
+    left = mask * kept.unsqueeze(1) * (~lost).float()
+    return randomly_missing(left, settings.missing, generator) if settings.missing else left
 
 
 def late_starts(

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from hypnostream.bridges.atomic import write_atomically
-from hypnostream.training.downstream.comparison import DownstreamRecipe, compare
+from hypnostream.training.downstream.comparison import DOUBTED_NIGHTS, DownstreamRecipe, compare
+from hypnostream.training.downstream.doubted import make_doubted_nights
 from hypnostream.training.downstream.event_nights import make_event_nights
 from hypnostream.training.downstream.results import as_json, as_markdown, rows_of
 from hypnostream.training.recipe import load_settings, recipe_path
@@ -16,6 +17,7 @@ def downstream_command(store: Path, out: Path, recipe: str, workers: int) -> Non
     settings = load_settings(recipe_path(recipe), DownstreamRecipe)
     with told("nights") as progress:
         make_event_nights(store, out / "nights", progress)
+        make_doubted_nights(store, out / DOUBTED_NIGHTS)
     with told("downstream") as progress:
         found = compare(out / "nights", out, settings, workers, progress)
     rows = rows_of(found)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import msgspec
 import torch
+from safetensors.torch import load_file
 
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
+from hypnostream.training.downstream.doubted import doubted_nights, with_doubted
 from hypnostream.training.downstream.event_night import EventNight, read_event_nights
 from hypnostream.training.downstream.event_task import EventSettings, EventTask, probabilities
 from hypnostream.training.downstream.frozen import probed
@@ -34,7 +36,8 @@ FROM_SCRATCH, FINE_TUNED, ON_FROZEN = "from scratch", "fine-tuned", "context on 
 PROBE, PROBE_UNTRAINED = "probe", "probe of untrained"
 ARMS = (FROM_SCRATCH, FINE_TUNED, ON_FROZEN, PROBE, PROBE_UNTRAINED)
 PRETRAINED = {FINE_TUNED, ON_FROZEN, PROBE}
-SCORES = "scores.json"
+SCORES, DOUBTED_SCORES = "scores.json", "scores-doubted.json"
+DOUBTED_NIGHTS = "doubted"  # a folder beside that of the nights
 _MOST_BYTES = 1 << 24
 
 
@@ -145,7 +148,7 @@ def run_trial(trial: Trial) -> list[Found]:
     run = Run(trial.folder, asked, {night.name: night.source_sha256 for night in (*train, *test)})
     path = trial.folder / SCORES
     if path.exists():
-        return read_found(path)
+        return [*read_found(path), *_with_doubted(trial, run, split)]
     given = given_labels(train, trial.fraction, trial.seed)
     task = EventTask(train, recipe.fit, given, statistics_of=train)
     if trial.arm in PRETRAINED:
@@ -161,6 +164,25 @@ def run_trial(trial: Trial) -> list[Found]:
         run.train(task, recipe.fit.loop)
         reached = judged(lambda night: probabilities(task.module, night), train, given, test)
         found = [Found(trial.arm, "", trial.fraction, trial.seed, tuple(reached))]
+    write_atomically(path, json.dumps([asdict(each) for each in found]).encode())
+    return [*found, *_with_doubted(trial, run, split)]
+
+
+def _with_doubted(trial: Trial, run: Run, split: Split[EventNight]) -> list[Found]:
+    """What a trained detector reaches when the labels that do not fit count too; nothing where there are none, or of
+    probes."""
+    doubted, path = doubted_nights(trial.out / DOUBTED_NIGHTS), trial.folder / DOUBTED_SCORES
+    if not doubted or not run.weights.exists():
+        return []
+    if path.exists():
+        return read_found(path)
+    recipe, train = with_seed(trial.recipe, trial.seed), list(split.train)
+    given = given_labels(train, trial.fraction, trial.seed)
+    module = EventTask(train, recipe.fit, given, statistics_of=train).module
+    module.load_state_dict(load_file(run.weights))
+    test = with_doubted(split.test, doubted, trial.seed % recipe.folds, recipe.folds)
+    reached = judged(lambda night: probabilities(module, night), train, given, test)
+    found = [Found(trial.arm, "", trial.fraction, trial.seed, tuple(reached))]
     write_atomically(path, json.dumps([asdict(each) for each in found]).encode())
     return found
 

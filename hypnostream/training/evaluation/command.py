@@ -22,6 +22,7 @@ def evaluate_command(
     against: Path | None,
     workers: int,
     ray: bool,
+    around_sleep_min: float | None = None,
 ) -> None:
     """See the module's head. Recordings that failed are named and make the exit code 1."""
     if predictions is not None and bundle is not None:
@@ -47,7 +48,7 @@ def evaluate_command(
         raise UserError("give either a predictions.parquet, or --recordings with a folder that ingest wrote")
     if against is not None and other is None:
         other = read_predictions(against)
-    write_report(evaluate(said, other), out)
+    write_report(evaluate(said, other, around_sleep_min), out)
     for line in failed:
         print(f"skipped {line}")
     if failed:
@@ -66,6 +67,7 @@ def write_report(report: Report, out: Path) -> None:
         found = report.staging.figures
         told_ = (("accuracy", "accuracy"), ("kappa", "κ"), ("macro_f1", "macro-F1"))
         print("  ".join(f"{name} {interval(found[key])}" for key, name in told_))
+    print(report.counted.said())
     print(f"report: {out / 'report.md'}")
 
 

@@ -43,10 +43,12 @@ class Elapsed:
 
     @property
     def well_filled(self) -> list[Part]:
-        """The half hours, from the first on, that a tenth of the nights reaches: what is shown."""
-        most = max((part.nights for part in self.half_hours), default=0)
-        few = next((h for h, part in enumerate(self.half_hours) if part.nights < most / 10), len(self.half_hours))
-        return self.half_hours[:few]
+        """The half hours until less than a tenth of the nights is left: what is shown. The first ones are empty where
+        only the time around sleep counts."""
+        least = max((part.nights for part in self.half_hours), default=0) / 10
+        begun = next((h for h, part in enumerate(self.half_hours) if part.nights >= least), 0)
+        few = (h for h, part in enumerate(self.half_hours) if h > begun and part.nights < least)
+        return self.half_hours[: next(few, len(self.half_hours))]
 
 
 def elapsed(nights: Sequence[NightPrediction], resampling: Resampling) -> Elapsed:

@@ -20,7 +20,8 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
     """The whole report; `pictures` are the names of the files beside it."""
     parts = [f"# {_words(report.model)}, {causality(report)}\n", _where_from(report)]
     if report.staging is not None:
-        parts += [*_staging(report.staging), *_elapsed(report.staging)]
+        others = "that do not count or nobody scored" if report.counted.left_out else "that nobody scored"
+        parts += [*_staging(report.staging, others), *_elapsed(report.staging)]
     if report.provisional is not None:
         parts.append(_provisional(report.provisional))
     if report.tasks:
@@ -54,10 +55,11 @@ def _where_from(report: Report) -> str:
         note = "One subject: there are no intervals."
     elif report.small:
         note += f" With {report.subjects} subjects it is rough, and rather too narrow."
-    return f"{_table(head, rows)}\n{note}\n"
+    return f"{_table(head, rows)}\n{note} {report.counted.said()}\n"
 
 
-def _staging(staging: StagingReport) -> list[str]:
+def _staging(staging: StagingReport, others: str) -> list[str]:
+    """`others` says what the epochs without a reference are."""
     head = ["", *(name for _, name in MAIN)]
     rows = [
         ["epochs without an answer left out", *(interval(staging.figures[key]) for key, _ in MAIN)],
@@ -67,7 +69,7 @@ def _staging(staging: StagingReport) -> list[str]:
         rows.append([f"subjects: {words}", *(pick(staging, key) for key, _ in MAIN)])
     counted = (
         f"{staging.epochs} epochs with a reference and an answer, {staging.unanswered} without an answer, "
-        f"{staging.unscored} that nobody scored.\n"
+        f"{staging.unscored} {others}.\n"
     )
     calibrated = (
         f"Calibration: ECE {interval(staging.ece)} (bins of equal mass), Brier {interval(staging.brier)}, "
@@ -121,7 +123,7 @@ def _elapsed(staging: StagingReport) -> list[str]:
         ("stage is another than in the epoch before", found.changing),
         ("stage is the same", found.steady),
     ]
-    named += [(f"{h / 2:g} to {h / 2 + 0.5:g} h", part) for h, part in enumerate(found.well_filled)]
+    named += [(f"{h / 2:g} to {h / 2 + 0.5:g} h", part) for h, part in enumerate(found.well_filled) if part.epochs]
     rows = [
         [name, str(part.nights), str(part.epochs), interval(part.accuracy), interval(part.kappa)]
         for name, part in named

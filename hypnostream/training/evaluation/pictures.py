@@ -116,6 +116,7 @@ def draw_since_start(axes: "Axes", staging: StagingReport) -> None:
     """By half hour, with the interval, and how many nights are still on."""
     parts = staging.elapsed.well_filled
     hours = (np.arange(len(parts)) + 0.5) / 2
+    first = next((place for place, part in enumerate(parts) if part.epochs), 0)
     _band(axes, hours, [part.accuracy for part in parts], BLUE, "each half hour", marker="o")
     whole = staging.figures["accuracy"].value
     if whole is not None:
@@ -123,9 +124,9 @@ def draw_since_start(axes: "Axes", staging: StagingReport) -> None:
     _grid(axes)
     lowest = [value for part in parts for value in (part.accuracy.value, part.accuracy.low) if value is not None]
     bottom = max(0.0, min([*lowest, 0.7]) - 0.08)
-    axes.set(xlim=(0, len(parts) / 2), ylim=(bottom, 1.01), xlabel="hours since the start", ylabel="accuracy")
+    axes.set(xlim=(first / 2, len(parts) / 2), ylim=(bottom, 1.01), xlabel="hours since the start", ylabel="accuracy")
     for place, (hour, part) in enumerate(zip(hours, parts, strict=True)):
-        if place % -(-len(parts) // 16) == 0:
+        if place >= first and place % -(-(len(parts) - first) // 16) == 0:
             axes.text(hour, bottom, f"{part.nights}", ha="center", va="bottom", size=7.5, color=PALE)
     axes.text(0.0, 1.015, "along the bottom: nights that are still on", transform=axes.transAxes, size=8, color=PALE)
     _legend_above(axes, 2)

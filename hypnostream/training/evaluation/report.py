@@ -1,12 +1,13 @@
 """All that is measured of a set of predictions, as plain values: what the JSON, the Markdown and the pictures show."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.stream.stages import STAGES
+from hypnostream.training.evaluation.around_sleep import Counted, around_sleep
 from hypnostream.training.evaluation.bias import StageBias, stage_bias
 from hypnostream.training.evaluation.calibration import equal_mass_bins
 from hypnostream.training.evaluation.elapsed import Elapsed, elapsed
@@ -115,6 +116,7 @@ class Report:
     tasks: list[Task]
     against: str | None = None
     comparison: Comparison | None = None
+    counted: Counted = field(default_factory=Counted)
 
     @property
     def small(self) -> bool:
@@ -122,8 +124,17 @@ class Report:
         return self.subjects < 10
 
 
-def evaluate(predictions: PredictionSet, against: PredictionSet | None = None) -> Report:
-    """Measure. Raises UserError when a night or a subject is counted twice, or the two sets cannot be compared."""
+def evaluate(
+    predictions: PredictionSet, against: PredictionSet | None = None, around_sleep_min: float | None = None
+) -> Report:
+    """Measure, all that was scored or only so many minutes around sleep.
+
+    Raises UserError when a night or a subject is counted twice, or the two sets cannot be compared.
+    """
+    counted = Counted()
+    if around_sleep_min is not None:
+        predictions, counted = around_sleep(predictions, around_sleep_min)
+        against = against if against is None else around_sleep(against, around_sleep_min)[0]
     nights = predictions.nights
     refuse_doubles(nights)
     if against is not None:
@@ -139,6 +150,7 @@ def evaluate(predictions: PredictionSet, against: PredictionSet | None = None) -
         tasks=binary_tasks(nights),
         against=None if against is None else against.model,
         comparison=None if against is None else compare(nights, against.nights),
+        counted=counted,
     )
 
 

@@ -4,6 +4,8 @@ SMCCL of CIMSleepNet (Shen et al., NeurIPS 2024), on projections of tokens, real
 are neither a pair nor told from each other: neighbours of one night are alike for reasons other than their stage.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -62,30 +64,36 @@ def pair_weights(stage: Tensor, modality: Tensor, consistency: Tensor | float) -
     )
 
 
-class StageModalityContrast(nn.Module):
-    """`smccl` with its projector, and with lambda given or learned for each pair of modalities.
+@dataclass(frozen=True, slots=True)
+class ContrastSettings:
+    """`width` is that of the projection, `temperature` that of `smccl`, `consistency` its lambda, with which a
+    `learned` one begins.
 
     Alone, a learned lambda would shrink whichever weight costs more to nothing. Its entropy, times `entropy`, is paid
     back for that: lambda then leans to the easier pairs, and no further the larger `entropy` is.
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        modalities: int,
-        width: int = 64,
-        consistency: float = 0.5,
-        learned: bool = False,
-        temperature: float = 0.07,
-        entropy: float = 1.0,
-    ) -> None:
+    width: int = 64
+    temperature: float = 0.07
+    consistency: float = 0.5
+    learned: bool = False
+    entropy: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.consistency < 1:
+            raise ValueError(f"consistency is {self.consistency}; it must be above 0 and below 1")
+
+
+class StageModalityContrast(nn.Module):
+    """`smccl` with its projector, and with lambda given or learned for each pair of modalities."""
+
+    def __init__(self, d_model: int, modalities: int, settings: ContrastSettings | None = None) -> None:
         super().__init__()
-        if not 0 < consistency < 1:
-            raise ValueError(f"consistency is {consistency}; it must be above 0 and below 1")
-        self.temperature, self.entropy = temperature, entropy
-        self.projector = nn.Sequential(nn.Linear(d_model, d_model), nn.GELU(), nn.Linear(d_model, width))
-        logit = torch.full((modalities, modalities), consistency).logit() / 2
-        self.logit = nn.Parameter(logit, requires_grad=learned)
+        s = settings or ContrastSettings()
+        self.temperature, self.entropy = s.temperature, s.entropy
+        self.projector = nn.Sequential(nn.Linear(d_model, d_model), nn.GELU(), nn.Linear(d_model, s.width))
+        logit = torch.full((modalities, modalities), s.consistency).logit() / 2
+        self.logit = nn.Parameter(logit, requires_grad=s.learned)
 
     def consistencies(self) -> Tensor:
         """Lambda of each pair of modalities (K, K), symmetric."""

@@ -18,7 +18,7 @@ class SignalNight:
 
     `channels` names the slots, `kinds` their modality ("eeg", "eog", "emg", "ecg", "flow", "effort"). `stage` (T/30,)
     indices of STAGES or -1. `tracks` are labels a second (T,): 1, 0 or -1. `source_sha256` is a hash of the files that
-    it was made of, "" where there were none.
+    it was made of, "" where there were none; `scoring` the rule that its stages were given by, "" where nobody says.
     """
 
     name: str
@@ -32,6 +32,7 @@ class SignalNight:
     stage: NDArray[np.int8]
     tracks: dict[str, NDArray[np.int8]] = field(default_factory=dict)
     source_sha256: str = ""
+    scoring: str = ""
 
     def frames(self, seconds: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """The frames that end with these seconds: (K, C, 400), and whether all four seconds are valid (K, C)."""

@@ -133,7 +133,7 @@ def recorded_signal_night(recording: Recording, wanted: dict[str, str]) -> Signa
     tracks = {name: track.values for name, track in recording.tracks.items()}
     return SignalNight(
         recording.name, recording.subject, recording.set_name, recording.licence, slots, tuple(kinds), signal, valid,
-        stages, tracks, recording.source_sha256 if recording.sources else "",
+        stages, tracks, recording.source_sha256 if recording.sources else "", recording.scoring,
     )  # fmt: skip
 
 
@@ -152,6 +152,7 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     kinds: tuple[str, ...]
     tracks: tuple[str, ...]
     source_sha256: str = ""
+    scoring: str = ""
 
 
 def write_signal_night(folder: Path, night: SignalNight) -> None:
@@ -166,7 +167,7 @@ def write_signal_night(folder: Path, night: SignalNight) -> None:
         np.save(partial / f"track_{name}.npy", values)
     head = _Head(
         FORMAT, night.name, night.subject, night.set_name, night.licence, night.channels, night.kinds,
-        tuple(night.tracks), night.source_sha256,
+        tuple(night.tracks), night.source_sha256, night.scoring,
     )  # fmt: skip
     (partial / HEAD).write_bytes(msgspec.json.encode(head))
     shutil.rmtree(folder, ignore_errors=True)
@@ -196,7 +197,7 @@ def read_signal_night(folder: Path) -> SignalNight:
         raise UserError(f"{folder}: a signal of {signal.shape} does not fit {len(stage)} epochs. Make it again.")
     return SignalNight(
         head.name, head.subject, head.set_name, head.licence, head.channels, head.kinds, signal, arrays["valid"],
-        stage, {track: arrays[f"track_{track}"] for track in head.tracks}, head.source_sha256,
+        stage, {track: arrays[f"track_{track}"] for track in head.tracks}, head.source_sha256, head.scoring,
     )  # fmt: skip
 
 

@@ -181,6 +181,7 @@ def stored_signal_night(recording: Recording, specs: Sequence[ChannelSpec]) -> S
         stages,
         {name: track.values for name, track in recording.tracks.items()},
         recording.source_sha256 if recording.sources else "",
+        recording.scoring,
     )
 
 
@@ -205,13 +206,13 @@ def _allow_open_files(count: int) -> None:
 
 
 def _there(target: Path, content: RecordingFile, specs: Sequence[ChannelSpec]) -> SignalNight | None:
-    """The night that is there, if it is of these files, this person and these slots."""
+    """The night that is there, if it is of these files, this person, this scoring rule and these slots."""
     try:
         night = read_signal_night(target)
     except UserError:
         return None
-    asked = one_hash(content.sources), content.subject, tuple(spec.name for spec in specs)
-    return night if (night.source_sha256, night.subject, night.channels) == asked else None
+    asked = one_hash(content.sources), content.subject, content.scoring, tuple(spec.name for spec in specs)
+    return night if (night.source_sha256, night.subject, night.scoring, night.channels) == asked else None
 
 
 def _brought(made: bool, night: SignalNight) -> Brought:

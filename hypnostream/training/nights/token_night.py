@@ -22,7 +22,10 @@ FORMAT = "hypnostream-token-night-1"
 
 @dataclass(frozen=True, slots=True)
 class TokenNight:
-    """`shape` (N, C, 19), `level` (N, C, 7), `mask` (N, C) in 0/1, `stage` (N,) in STAGES' order, -1 unscored."""
+    """`shape` (N, C, 19), `level` (N, C, 7), `mask` (N, C) in 0/1, `stage` (N,) in STAGES' order, -1 unscored.
+
+    `scoring` is the rule that its stages were given by ("R&K", "AASM"), "" where nobody says.
+    """
 
     name: str
     subject: str
@@ -33,6 +36,7 @@ class TokenNight:
     level: NDArray[np.float32]
     mask: NDArray[np.float32]
     stage: NDArray[np.int8]
+    scoring: str = ""
 
     def __len__(self) -> int:
         return len(self.stage)
@@ -61,6 +65,7 @@ def write_token_night(path: Path, night: TokenNight) -> None:
         "set": night.set_name,
         "licence": night.licence,
         "source_sha256": night.source_sha256,
+        "scoring": night.scoring,
     }
     partial = path.with_suffix(".partial")
     pq.write_table(table.replace_schema_metadata(metadata), partial, compression="zstd")
@@ -91,6 +96,7 @@ def read_token_night(path: Path) -> TokenNight:
             level=values("level").reshape(count, mask.shape[1], LEVEL),
             mask=mask,
             stage=table.column("stage").to_numpy().astype(np.int8),
+            scoring=found.get("scoring", ""),
         )
     except (pa.ArrowInvalid, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]

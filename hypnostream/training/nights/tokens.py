@@ -64,6 +64,7 @@ def token_night(recording: Recording) -> TokenNight | None:
         level=(level * keep).numpy().astype(np.float32),
         mask=mask.numpy().astype(np.float32),
         stage=np.where(mask.numpy().any(axis=1), stages, UNKNOWN).astype(np.int8),
+        scoring=recording.scoring,
     )
 
 
@@ -123,8 +124,8 @@ class Tokenised:
 def tokenise(recordings: Path, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None) -> Tokenised:
     """Turn each stored recording under `recordings` into `out`/NAME.parquet where it is not that already.
 
-    It is when it was made of sources of the same hashes. `progress` is told how many are done, of how many, and which
-    is next. Raises UserError when there is no recording.
+    It is when it was made of sources of the same hashes, scored by the same rule. `progress` is told how many are done,
+    of how many, and which is next. Raises UserError when there is no recording.
     """
     folders = recordings_in(recordings)
     if not folders:
@@ -138,7 +139,7 @@ def tokenise(recordings: Path, out: Path, progress: Callable[[int, int, str], No
         target = out / f"{folder.name}.parquet"
         try:
             content = read_recording_file(folder)
-            if not target.exists() or _source_of(target) != one_hash(content.sources):
+            if not target.exists() or _made_of(target) != (one_hash(content.sources), content.scoring):
                 night = token_night(read_recording(folder)) if _may_have_tokens(content) else None
                 if night is None:
                     nothing.append(folder.name)
@@ -157,13 +158,12 @@ def _may_have_tokens(content: RecordingFile) -> bool:
     return sleep_edfx.BANDS in content.features or any(channel.kind in kinds for channel in content.channels)
 
 
-def _source_of(target: Path) -> str | None:
-    """The hash of what an existing night was made of, None when it cannot be read."""
+def _made_of(target: Path) -> tuple[str, str] | None:
+    """The hash of what an existing night was made of and its scoring rule, None when they cannot be read."""
     import pyarrow.parquet as pq
 
     try:
         metadata = pq.read_schema(target).metadata or {}
-    except (OSError, ValueError):
+        return metadata[b"source_sha256"].decode(), metadata[b"scoring"].decode()
+    except (OSError, ValueError, KeyError):
         return None
-    found = metadata.get(b"source_sha256")
-    return found.decode() if found else None

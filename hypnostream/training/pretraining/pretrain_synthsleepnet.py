@@ -50,13 +50,16 @@ class SynthSleepNetRecipe:
 Nights = Sequence[TokenNight] | Sequence[SignalNight]
 
 
-def of_tokens(recipe: SynthSleepNetRecipe, train: Sequence[TokenNight]) -> tuple[Pretrained, Windows]:
-    """An untrained model for spectral tokens, scaled by the training nights alone, and their windows."""
+def of_tokens(
+    recipe: SynthSleepNetRecipe, train: Sequence[TokenNight], statistics_of: Sequence[TokenNight] | None = None
+) -> tuple[Pretrained, Windows]:
+    """An untrained model for spectral tokens and the training nights' windows. Features are scaled by `statistics_of`
+    (None: all of these nights); a stager that takes the model over must be scaled by the same."""
     torch.manual_seed(recipe.loop.seed)
     channels = train[0].mask.shape[1]
     spectral = SpectralInputs(channels)
     shape, level, mask = (
-        torch.from_numpy(np.concatenate([getattr(night, name) for night in train]))
+        torch.from_numpy(np.concatenate([getattr(night, name) for night in statistics_of or train]))
         for name in ("shape", "level", "mask")
     )
     spectral.set_statistics(shape, level, mask)

@@ -18,6 +18,7 @@ EVENT_KINDS = (
     "desaturation", "arousal", "limb_movement", "artefact", "other",
 )  # fmt: skip
 UNKNOWN = -1  # in a track or a stage: nobody said
+DOUBTED = "doubted_"  # so begin tracks of labels that do not fit their signals
 
 
 def epoch_samples(rate_hz: float) -> int:

@@ -10,8 +10,9 @@ from hypnostream.training.recordings.recording import Recording
 from hypnostream.training.recordings.subjects import sleep_edf_person
 
 LICENCE = "ODC-By 1.0"
+SET = "Sleep-EDF Expanded, EDF"  # another set than the features of its nights
 _NIGHT = 6  # letters that say who and which night; the seventh is the recorder, the eighth the scorer
-_VERSION = "sleep-edf 1"
+_VERSION = "sleep-edf 2"
 
 
 def found(data: Path) -> list[Job]:
@@ -31,9 +32,7 @@ def read(path: Path, scored: Path | None) -> Recording:
         subject = sleep_edf_person(path.name)
     except ValueError as error:
         raise UserError(f"{path.name}: {error}") from error
-    return read_edf_night(
-        path, stages=scored, subject=subject, set_name="Sleep-EDF Expanded", licence=LICENCE, scoring="R&K"
-    )
+    return read_edf_night(path, stages=scored, subject=subject, set_name=SET, licence=LICENCE, scoring="R&K")
 
 
 def _alone(path: Path) -> Recording:

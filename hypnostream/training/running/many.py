@@ -7,10 +7,11 @@ memory); the others go on. Each worker holds one item at a time, so memory is bo
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar, cast
 
@@ -139,6 +140,7 @@ def _death(code: int | None) -> str:
 def _do_items(connection: Connection, threads: int) -> None:
     """A worker's life. Ctrl-C is its starter's to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     if "torch" not in sys.modules:  # its threads are counted when it is first imported
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     while True:
@@ -157,3 +159,10 @@ def _do_items(connection: Connection, threads: int) -> None:
             return
         except Exception as error:  # what came out cannot travel
             connection.send(Failed(one_line(error)))
+
+
+def _end_with_starter() -> None:
+    """A starter that was killed told nobody: what runs on would write where its successor does."""
+    if (starter := parent_process()) is not None:
+        wait([starter.sentinel])
+        os._exit(1)

@@ -34,8 +34,8 @@ class Run:
     """A folder in which one task is trained. Opening it writes down what is asked for; `train` begins or goes on.
 
     `config` is the dataclass of all settings, `data` the SHA-256 (or another fingerprint) of each recording by name.
-    Raises UserError when the folder holds a run with other settings or data. The task's module must begin the same on
-    each start: make it after `torch.manual_seed(seed)`.
+    Raises UserError when the folder holds a run with other settings or data; a setting that the run was begun without
+    has its default there. The task's module must begin the same on each start: make it after `torch.manual_seed(seed)`.
 
     Under torchrun every process opens the run; only the first one writes.
     """
@@ -43,6 +43,7 @@ class Run:
     def __init__(self, folder: Path, config: object, data: Mapping[str, str], save_every_s: float = SAVE_EVERY_S):
         self.folder = folder
         self._save_every_s = save_every_s
+        self._config = config
         self._asked = {"config": msgspec.to_builtins(config), "data": dict(data)}
         if first():
             folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +95,7 @@ class Run:
             try:
                 before = json.loads(path.read_text(encoding="utf-8"))
                 asked, starts = {key: before[key] for key in self._asked}, list(before["starts"])
+                asked["config"] = completed(asked["config"], type(self._config))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise UserError(f"{path} is not the record of a run; choose another folder") from error
             # As JSON gives them back: a tuple is a list there.
@@ -107,6 +109,22 @@ class Run:
             part.unlink()
         record = {**self._asked, "starts": [*starts, start()]}
         write_atomically(path, json.dumps(record, indent=2).encode())
+
+
+def completed(recorded: Any, kind: type[Any]) -> Any:
+    """Settings as they were recorded, with those that came since at their defaults: what the run was made by."""
+    try:
+        return _filled(recorded, msgspec.to_builtins(msgspec.convert(recorded, kind)))
+    except (msgspec.ValidationError, UserError):  # they are of another kind: what differs is said
+        return recorded
+
+
+def _filled(recorded: Any, whole: Any) -> Any:
+    if isinstance(recorded, dict) and isinstance(whole, dict):
+        return whole | {key: _filled(value, whole.get(key)) for key, value in recorded.items()}
+    if isinstance(recorded, list) and isinstance(whole, list | tuple):
+        return [_filled(*pair) for pair in zip(recorded, whole, strict=True)]
+    return recorded
 
 
 def differences(before: Any, now: Any, name: str = "") -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,8 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hypnostream.models.stager import Stager
+from hypnostream.training.losses.poly1 import log_rule_weights
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.token_night import TokenNight
+
+ClassRule = Literal["power", "log"]
 
 
 @dataclass(slots=True)
@@ -65,9 +69,12 @@ def set_statistics(model: Stager, nights: Sequence[TokenNight]) -> None:
     )
 
 
-def class_weights(nights: Sequence[TokenNight] | Sequence[SignalNight], power: float) -> Tensor:
-    """A weight a stage, its rarity to a power, mean 1 over the scored epochs. Of training nights only."""
+def class_weights(nights: Sequence[TokenNight] | Sequence[SignalNight], power: float, rule: ClassRule) -> Tensor:
+    """A weight a stage (5,), of training nights only: by "power" its rarity to that power, with mean 1 over the scored
+    epochs; by "log" CIMSleepNet's rule, `log_rule_weights`, which has no power."""
     stages = np.concatenate([n.stage for n in nights])
+    if rule == "log":
+        return log_rule_weights(stages)
     counts = torch.from_numpy(np.bincount(stages[stages >= 0], minlength=5).astype(np.float32)).clamp(min=1)
     weight = (counts.sum() / counts) ** power
     return weight * counts.sum() / (weight * counts).sum()

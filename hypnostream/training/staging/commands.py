@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,53 +14,61 @@ from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.bundling.card import write_card
 from hypnostream.training.bundling.export import ParityReport, export_bundle, save_weights
+from hypnostream.training.bundling.whose import whose
 from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.nights.channels import STAGER_CHANNELS
-from hypnostream.training.nights.splits import Split, sleep_edf_fold, split_by_subject, write_split
+from hypnostream.training.nights.scoring_rule import UNKNOWN_RULE, scoring_rule
+from hypnostream.training.nights.splits import Split, read_split, write_split
 from hypnostream.training.nights.token_night import TokenNight, read_token_night
 from hypnostream.training.nights.tokens import tokenise
 from hypnostream.training.recordings.ingest import ingest
-from hypnostream.training.recordings.sets.ucddb import SET as UCDDB
+from hypnostream.training.recordings.store import recordings_in
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import git
-from hypnostream.training.staging.evaluate import SENSOR_SETS, predict, score
+from hypnostream.training.staging.evaluate import predict, score, sensor_sets
+from hypnostream.training.staging.held_out import HELD_OUT, folds_of, published, split_off
 from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.results_table import Row, markdown_table
 from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 
-FOLDS = (0, 1, 2, 4)  # of Sleep-EDF SC subjects, by number modulo 5; fold 3 is kept elsewhere
-HELD_OUT = "ucddb022"  # the raw night of another laboratory: never trained on
+MANIFEST = "manifest.json"
 Nights = list[tuple[Path, TokenNight]]
 
 
-def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
-    """Ingest, train the ensemble on everybody but the held-out night, export, prove parity."""
+def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int, hold_out: Sequence[str] = ()) -> None:
+    """Ingest, train the ensemble on everybody who is not held out (see `split_off`), export, prove parity."""
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
-    split = split_by_subject([night for _, night in nights], lambda night: night.name == HELD_OUT)
+    split = split_off([night for _, night in nights], hold_out)
     members = _members(nights, split, recipe, out / "members")
     _write_record(out, recipe, split)
+    print(f"trained on: {whose(split.train)}\nheld out: {whose(split.test)}")
     with told("train") as progress:
         train_members(members, workers, progress)
     model = ensemble_of(members)
-    held_out = [score(split.test, predict(model, split.test, (1, 1, 1)))] if split.test else []
-    metrics = _metrics("ucddb022_features", held_out)
-    metrics |= crossvalidated(out.parent / "crossvalidation" / "results.json", recipe)
+    held_out = [score(split.test, predict(model, split.test))] if split.test else []
+    alone = {night.name for night in split.test} == {HELD_OUT}
+    metrics = _metrics("ucddb022_features" if alone else "held_out", held_out)
+    every = [night for _, night in nights]
+    metrics |= crossvalidated(out.parent / "crossvalidation" / "results.json", recipe, every)
     bundle = out / "bundle"
     report = _export(model, bundle, split, recipe, metrics)
     save_weights(model, out / "weights.safetensors")
     (out / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    if UNKNOWN_RULE in scoring_rule(split.train):
+        print("by which rule stages were scored is not known of all: a column scoring in subjects.csv would say it")
     print(f"bundle: {bundle}\nparity over {report.epochs} epochs: probabilities {report.probabilities:.1e}, ", end="")
     print(f"states {report.states:.1e}, argmax agreement {report.argmax_agreement:.4f}")
 
 
-def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, workers: int) -> None:
-    """Hold out each fold of Sleep-EDF subjects in turn; no other laboratory is in the training of these."""
+def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, workers: int, folds: int | None) -> None:
+    """Hold out each fold of people in turn: `folds` of any, or Sleep-EDF's published ones; see `folds_of`."""
     recipe = load_recipe(recipe_path)
-    nights = [(path, night) for path, night in staged_nights(data, out, workers) if night.set_name != UCDDB]
-    splits = sleep_edf_splits([night for _, night in nights])
+    nights = staged_nights(data, out, workers)
+    every = [night for _, night in nights]
+    splits, of_sleep_edf = folds_of(every, folds), published(every, folds)
     members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
     for fold, split in splits.items():
         _write_record(out / f"fold{fold}", recipe, split)
@@ -73,32 +81,35 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
         save_weights(model, out / f"fold{fold}" / "weights.safetensors")
         _export(model, out / f"fold{fold}" / "bundle", split, recipe, {}, parity_epochs=60)
         said += from_token_nights(model, split.test)
-        for sensors, present in SENSOR_SETS.items():
-            found = score(split.test, predict(model, split.test, present))
-            rows.append(Row(sensors, str(fold), len({n.subject for n in split.test}), found))
-    (out / "results.md").write_text(markdown_table(rows))
+        for sensors, (present, tested) in sensor_sets(split.test, of_sleep_edf).items():
+            found = score(tested, predict(model, tested, present))
+            rows.append(Row(sensors, str(fold), len({n.subject for n in tested}), found))
+    tested = [night for split in splits.values() for night in split.test]
+    table = f"{_said_of(tested, of_sleep_edf, len(splits))}\n\n{markdown_table(rows)}"
+    (out / "results.md").write_text(table)
     write_predictions(out / "predictions.parquet", PredictionSet(tuple(said), "stager, cross-validated"))
-    content = {"recipe": asdict(recipe), "rows": [row.as_dict() for row in rows], "mean": _means(rows)}
+    means = _means("sleep_edf_crossvalidated" if of_sleep_edf else "crossvalidated", rows)
+    content = {
+        "recipe": asdict(recipe), "nights": whose(tested), "rows": [row.as_dict() for row in rows], "mean": means
+    }  # fmt: skip
     (out / "results.json").write_text(json.dumps(content, indent=2))
-    print(markdown_table(rows))
+    print(table)
 
 
-def sleep_edf_splits(nights: Sequence[TokenNight]) -> dict[int, Split[TokenNight]]:
-    """Each fold of Sleep-EDF subjects held out. Raises UserError, before anything is trained, for a fold without."""
-    splits = {fold: split_by_subject(nights, in_fold(fold)) for fold in FOLDS}
-    for fold, split in splits.items():
-        if not split.train or not split.test:
-            raise UserError(f"no Sleep-EDF nights on both sides of fold {fold}: cross-validation needs its subjects")
-    return splits
-
-
-def crossvalidated(results: Path, recipe: Recipe) -> dict[str, float]:
-    """The figures of this very recipe's cross-validation; none where there was none, or it was of another recipe."""
+def crossvalidated(results: Path, recipe: Recipe, nights: Sequence[TokenNight]) -> dict[str, float]:
+    """The figures of this very recipe's cross-validation on some of these nights; none where there was none, or it was
+    of another recipe or of other nights."""
     if not results.exists():
         return {}
     found = json.loads(results.read_text())
     if found.get("recipe") != json.loads(json.dumps(asdict(recipe))):
         print(f"{results} is of another recipe: not in the card; run `train crossvalidate` again", file=sys.stderr)
+        return {}
+    try:
+        for fold in {row["fold"] for row in found["rows"]}:
+            read_split(results.parent / f"fold{fold}" / MANIFEST, nights)
+    except (UserError, KeyError, TypeError) as error:
+        print(f"{results} is of other nights: not in the card ({error})", file=sys.stderr)
         return {}
     means: dict[str, float] = found["mean"]
     return means
@@ -113,37 +124,59 @@ def _export(
     parity_epochs: int = 960,
 ) -> ParityReport:
     """The bundle with its card, and who it was trained on."""
+    rule = scoring_rule(split.train)
     training = {
         "sets": "; ".join(sorted({night.set_name for night in split.train})),
         "nights": str(len(split.train)),
         "subjects": str(len({night.subject for night in split.train})),
-        "held_out": ", ".join(sorted({night.subject for night in split.test})),
-        "scoring": "by people, as each set was; S3 and S4 of R&K merged to AASM's N3",
-        "licence": "; ".join(sorted({night.licence for night in split.train} - {""})),
+        "people": whose(split.train),
+        "held_out": ", ".join(sorted({night.subject for night in split.test})) or "nobody",
+        "scoring": f"by people: {rule}",
+        "licence": "; ".join(sorted({night.licence for night in split.train} - {""})) or "not said",
         "recipe": json.dumps(asdict(recipe)),
     }
     card = write_card(split, model, metrics)
-    return export_bundle(model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics, parity_epochs)
-
-
-def in_fold(fold: int) -> Callable[[TokenNight], bool]:
-    """Whether a night is of a subject of this fold."""
-    return lambda night: sleep_edf_fold(night) == fold
+    return export_bundle(
+        model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics, parity_epochs,
+        scoring_rule=rule,
+    )  # fmt: skip
 
 
 def staged_nights(data: Path, out: Path, workers: int) -> Nights:
-    """Data to recordings to token nights, what is not there yet; all staged nights with their files."""
-    with told("ingest") as progress:
-        skipped = ingest(data, out / "recordings", workers, progress=progress).skipped
-    if skipped:
-        first = f"{skipped[0].name}: {skipped[0].reason}"
-        raise UserError(f"{len(skipped)} recordings could not be ingested, the first: {first}")
+    """Data to recordings to token nights, what is not there yet; all staged nights with their files.
+
+    `data` may be a store that `train ingest` wrote: then it is read as it is. Raises UserError when a recording cannot
+    be read, or none is staged and has a signal that the stager takes.
+    """
+    store = data if recordings_in(data) else out / "recordings"
+    if store != data:
+        with told("ingest") as progress:
+            skipped = ingest(data, store, workers, progress=progress).skipped
+        if skipped:
+            first = f"{skipped[0].name}: {skipped[0].reason}"
+            raise UserError(f"{len(skipped)} recordings could not be ingested, the first: {first}")
     with told("tokens") as progress:
-        made = tokenise(out / "recordings", out / "nights", progress)
+        made = tokenise(store, out / "nights", progress)
     if made.failed:
         raise UserError(f"{len(made.failed)} recordings could not be made nights of, the first: {made.failed[0]}")
     nights = [(path, read_token_night(path)) for path in made.nights]
-    return [(path, night) for path, night in nights if (night.stage >= 0).any()]
+    staged = [(path, night) for path, night in nights if (night.stage >= 0).any()]
+    left_out = f"{len(made.nothing)} recordings have no EEG or EOG that it takes, {len(nights) - len(staged)} no stages"
+    if not staged:
+        raise UserError(f"{store} has no night to learn from: {left_out}")
+    print(f"staged nights: {len(staged)}; {left_out}")
+    return staged
+
+
+def _said_of(tested: Sequence[TokenNight], of_sleep_edf: bool, folds: int) -> str:
+    """Whose figures a table of folds holds."""
+    how = "the published folds of Sleep-EDF" if of_sleep_edf else f"{folds} folds by person"
+    scored = sum(int((night.stage >= 0).sum()) for night in tested)
+    awake = sum(int((night.stage == 0).sum()) for night in tested)
+    return (
+        f"Each person tested once, {how}: {whose(tested)}. Stages scored by {scoring_rule(tested)}; "
+        f"{scored} epochs counted, all that were scored, {awake / max(scored, 1):.0%} of them awake. Causal."
+    )
 
 
 def _members(nights: Nights, split: Split[TokenNight], recipe: Recipe, folder: Path) -> list[Member]:
@@ -157,7 +190,7 @@ def _write_record(out: Path, recipe: Recipe, split: Split[TokenNight]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     record = {"recipe": asdict(recipe), "git": git("rev-parse HEAD") or "unknown", "hypnostream": __version__}
     (out / "run.json").write_text(json.dumps(record, indent=2))
-    write_split(out / "manifest.json", split)
+    write_split(out / MANIFEST, split)
 
 
 def _metrics(prefix: str, found: Sequence[Agreement]) -> dict[str, float]:
@@ -169,12 +202,13 @@ def _metrics(prefix: str, found: Sequence[Agreement]) -> dict[str, float]:
     }
 
 
-def _means(rows: Sequence[Row]) -> dict[str, float]:
+def _means(prefix: str, rows: Sequence[Row]) -> dict[str, float]:
+    """The mean over the folds of each figure, by set of sensors; without those that are 0/0 in a fold."""
     out: dict[str, float] = {}
-    for sensors in SENSOR_SETS:
+    for sensors in dict.fromkeys(row.sensors for row in rows):
         chosen = [row.found for row in rows if row.sensors == sensors]
         for name in ("accuracy", "kappa", "macro_f1"):
-            values = [getattr(each, name) for each in chosen]
-            key = f"sleep_edf_crossvalidated_{sensors.replace(' ', '_').lower()}_{name}"
-            out[key] = round(sum(values) / len(values), 4)
+            values = [value for each in chosen if (value := getattr(each, name)) is not None]
+            if len(values) == len(chosen):
+                out[f"{prefix}_{sensors.replace(' ', '_').lower()}_{name}"] = round(sum(values) / len(values), 4)
     return out

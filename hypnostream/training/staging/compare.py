@@ -23,6 +23,7 @@ from hypnostream.training.recipe import overridden
 from hypnostream.training.running.many import Failed, run_each
 from hypnostream.training.running.run import Run
 from hypnostream.training.staging.evaluate import predict, score, under
+from hypnostream.training.staging.mean_token import settle_mean_token
 from hypnostream.training.staging.members import alone, scale_of, with_seed
 from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.pretrained import pretrained
@@ -121,10 +122,13 @@ def run_trial(trial: Trial) -> Scores:
     if scores.exists():
         found: Scores = json.loads(scores.read_text(encoding="utf-8"))
         return found
-    task = StagerTask(_with_labels(nights, trial.arm.labels, trial.seed), settings, scale_of(nights))
+    scaled_by = scale_of(nights)
+    task = StagerTask(_with_labels(nights, trial.arm.labels, trial.seed), settings, scaled_by)
     if trial.arm.pretrained:
-        task.module.stager.take(pretrained(trial.folder / "pretrained", nights, settings, trial.comparison.pretrain))
+        begun = pretrained(trial.folder / "pretrained", nights, settings, trial.comparison.pretrain, scaled_by)
+        task.module.stager.take(begun)
     run.train(task, settings.loop)
+    settle_mean_token(task.module.stager, nights)
     test = [read_token_night(path) for path in trial.test]
     model = StagerEnsemble([task.module.stager]).cpu()
     causal = settings.model.context != "bidirectional"

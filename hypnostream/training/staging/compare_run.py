@@ -9,8 +9,9 @@ from hypnostream.errors import UserError
 from hypnostream.training.nights.splits import sleep_edf_fold, split_by_subject, write_split
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.running.progress import told
-from hypnostream.training.staging.commands import in_fold, staged_nights
+from hypnostream.training.staging.commands import staged_nights
 from hypnostream.training.staging.compare import Comparison, run_trials, tables, trials
+from hypnostream.training.staging.held_out import in_fold
 
 
 def compare_command(data: Path, out: Path, recipe: str, workers: int) -> None:

@@ -19,13 +19,21 @@ from hypnostream.training.staging.batch import Batch, collate
 
 SEGMENT = 128  # epochs, as in the recipes
 
-# Which sensors each line of a table has: frontal EEG, posterior EEG, EOG.
-SENSOR_SETS: Mapping[str, tuple[int, ...]] = {
-    "EEG and EOG": (1, 1, 1),
-    "both EEG": (1, 1, 0),
-    "Fpz-Cz alone": (1, 0, 0),
-    "EOG alone": (0, 0, 1),
-}
+Sensors = tuple[int, ...]  # frontal EEG, posterior EEG, EOG in 0/1
+
+
+def sensor_sets(
+    nights: Sequence[TokenNight], of_sleep_edf: bool
+) -> Mapping[str, tuple[Sensors | None, list[TokenNight]]]:
+    """The lines of a table: which sensors are left, and the nights that have them at some time; none without nights.
+
+    Sleep-EDF's nights all have the same three; elsewhere the first line is of all that each night has.
+    """
+    everything, frontal = ("EEG and EOG", "Fpz-Cz alone") if of_sleep_edf else ("all sensors", "frontal EEG alone")
+    lines: dict[str, Sensors] = {"both EEG": (1, 1, 0), frontal: (1, 0, 0), "EOG alone": (0, 0, 1)}
+    had = {name: [n for n in nights if (n.mask.any(0) >= np.array(left)).all()] for name, left in lines.items()}
+    found: dict[str, tuple[Sensors | None, list[TokenNight]]] = {everything: (None, list(nights))}
+    return found | {name: (lines[name], those) for name, those in had.items() if those}
 
 
 def under(condition: Condition, nights: Sequence[TokenNight]) -> list[TokenNight]:

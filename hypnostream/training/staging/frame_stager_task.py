@@ -1,11 +1,12 @@
 """Training a stager with the learned front-end: as `stager_task.py`, with a token a second for its one an epoch.
 
-With encoders that stay as they are tokens are made before; through encoders that learn on (`learn_encoders`) each step
-goes back, which costs several times as much, and memory: then let `segment` be short.
+With frozen encoders tokens are made before; through encoders that learn on, whole or by LoRA, each step goes back,
+which costs several times as much, and memory: then let `segment` be short.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,16 +15,18 @@ from torch import Tensor, nn
 
 from hypnostream.engine.session import NEVER_S
 from hypnostream.errors import UserError
+from hypnostream.models.channel_encoder import PRODUCT_LAYERS
 from hypnostream.models.frame_stager import FrameStager, FrameStagerConfig
 from hypnostream.models.frame_window import FRAME_S
+from hypnostream.models.lora import LoraSettings, adapted, merged
 from hypnostream.models.seconds_stager import SecondsConfig
 from hypnostream.models.state import State, detached, restarted
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.damage.augment import AugmentSettings, ages_s, late_starts, sensors_lost
-from hypnostream.training.losses.smccl import StageModalityContrast
+from hypnostream.training.losses.smccl import ContrastSettings, StageModalityContrast
 from hypnostream.training.nights.signal_nights import KIND_SIGNALS
 from hypnostream.training.running.loop import LoopSettings, Share, chance
-from hypnostream.training.staging.batch import class_weights
+from hypnostream.training.staging.batch import ClassRule, class_weights
 from hypnostream.training.staging.learned_front import LearnedFront
 from hypnostream.training.staging.night_tokens import NightTokens
 from hypnostream.training.staging.staging_losses import Objectives, StagingLosses
@@ -31,17 +34,25 @@ from hypnostream.training.staging.staging_losses import Objectives, StagingLosse
 
 @dataclass(frozen=True, slots=True)
 class FrameStagerSettings:
-    """As `StagerSettings`; of `augment` only what sensors are lost and who is joined late is read."""
+    """As `StagerSettings`; of `augment` only what sensors are lost and who is joined late is read.
+
+    `encoders` of the front-end stay as they are ("frozen"), or have `lora` on their layers named `lora_layers`, or are
+    "learned" whole.
+    """
 
     batch: int = 4
     segment: int = 32
+    class_rule: ClassRule = "power"
     class_power: float = 0.3
     restart: float = 0.05
-    learn_encoders: bool = False
+    encoders: Literal["frozen", "lora", "learned"] = "frozen"
+    lora_layers: tuple[str, ...] = PRODUCT_LAYERS
+    lora: LoraSettings = field(default_factory=lambda: LoraSettings(alpha=8.0))
     loop: LoopSettings = field(default_factory=LoopSettings)
     model: SecondsConfig = field(default_factory=SecondsConfig)
     augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(subset_share=0.0, late_start=0.15))
     objectives: Objectives = field(default_factory=Objectives)
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
 
 
 class FrameTrained(nn.Module):
@@ -53,14 +64,27 @@ class FrameTrained(nn.Module):
         self.model = FrameStager(FrameStagerConfig(front.encoder_of, usual, front.encoders[0].settings, settings.model))
         for mine, learned in zip(self.model.front.encoders, front.encoders, strict=True):
             mine.load_state_dict(learned.state_dict())
-        self.model.front.requires_grad_(settings.learn_encoders)
+        self.model.front.requires_grad_(settings.encoders == "learned")
+        if settings.encoders == "lora":
+            self._adapt(settings)
         if front.fused is not None:
             try:
                 self.model.stager.take(front.fused)
             except ValueError as error:
                 raise UserError(f"step 2 was of other sizes: {str(error).splitlines()[0]}; use its width") from error
         smccl = settings.objectives.smccl
-        self.contrast = StageModalityContrast(settings.model.d_model, len(kinds)) if smccl else None
+        self.contrast = StageModalityContrast(settings.model.d_model, len(kinds), settings.contrast) if smccl else None
+
+    def _adapt(self, settings: FrameStagerSettings) -> None:
+        for encoder in self.model.front.encoders:
+            try:
+                adapted(encoder, settings.lora_layers, settings.lora)
+            except ValueError as error:
+                raise UserError(f"fit.lora_layers: {error}") from error
+
+    def plain(self) -> FrameStager:
+        """The stager that is exported, with LoRA merged: it says what the trained one says within rounding."""
+        return merged(self.model).cpu().eval().requires_grad_(False)
 
 
 class FrameStagerTask:
@@ -71,7 +95,8 @@ class FrameStagerTask:
         self.nights = [each for each in nights if (each.night.stage >= 0).any()]
         if not self.nights:
             raise UserError(f"none of the {len(nights)} training nights has a stage; give nights with some")
-        weights = class_weights([each.night for each in self.nights], settings.class_power)
+        fitted = [each.night for each in self.nights]
+        weights = class_weights(fitted, settings.class_power, settings.class_rule)
         self._asked = StagingLosses(settings.objectives, weights, module.contrast)
         self._augment = _for_channels(settings.augment, module.model.config.channels)
 

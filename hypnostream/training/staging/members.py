@@ -12,6 +12,7 @@ from hypnostream.models.stager import Stager, StagerEnsemble
 from hypnostream.training.nights.token_night import TokenNight, read_token_night
 from hypnostream.training.running.many import Failed, run_each
 from hypnostream.training.running.run import Run
+from hypnostream.training.staging.mean_token import settle_mean_token
 from hypnostream.training.staging.stager_task import StagerSettings, StagerTask
 
 
@@ -65,6 +66,7 @@ def train_member(member: Member) -> None:
         return
     task = StagerTask(nights, member.settings, scale_of(nights))
     run.train(task, member.settings.loop)
+    settle_mean_token(task.module.stager, nights)
     save_weights(StagerEnsemble([task.module.stager]), member.weights)
 
 

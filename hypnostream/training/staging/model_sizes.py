@@ -3,8 +3,6 @@
 What is used in training alone (decoders, projectors, scaffolds) is not counted.
 """
 
-from pathlib import Path
-
 import torch
 
 from hypnostream.models.context import CAUSAL_KINDS, make_mixer
@@ -14,8 +12,8 @@ from hypnostream.models.imaginator import Imaginator
 from hypnostream.models.stager import Stager, StagerEnsemble
 from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.stream.stages import EPOCH_S
-from hypnostream.training.bundling.sizes import CHANNELS, Size, check, flops, parameters, state_bytes, table
-from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
+from hypnostream.training.bundling.sizes import CHANNELS, Size, flops, parameters, state_bytes
+from hypnostream.training.staging.stager_recipe import Recipe
 
 
 def stager(recipe: Recipe) -> Size:
@@ -24,7 +22,8 @@ def stager(recipe: Recipe) -> Size:
     channels, state = recipe.fit.model.channels, model.initial_state(1)
     signal, valid = torch.zeros(1, channels, 100 * EPOCH_S), torch.ones(1, channels, EPOCH_S)
     each = flops(model.step, signal, valid, torch.zeros(1, channels), state)
-    name = f"stager: {len(recipe.seeds)} members, {channels} channels"
+    members = len(recipe.seeds)
+    name = f"stager: {members} member{'s' * (members > 1)}, {channels} channels"
     return Size(name, parameters(model), each, state_bytes(state))
 
 
@@ -92,11 +91,3 @@ def all_sizes(recipe: Recipe) -> list[Size]:
         *(context(kind, product.width) for kind in CAUSAL_KINDS if kind != "none"),
         frame_encoder(REFERENCE_FRAME, f"frame network of the paper, {CHANNELS} channels"),
     ]
-
-
-def sizes_command(recipe_path: Path | None) -> None:
-    """Print the table. Raises UserError when the recipe's stager, or a stream from raw signals, may not be shipped."""
-    sizes = all_sizes(load_recipe(recipe_path))
-    print(table(sizes))
-    for each in sizes[:3]:
-        check(each)

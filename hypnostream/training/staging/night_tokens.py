@@ -1,5 +1,6 @@
 """A night as its front-end tells it, a token a second and channel: made once, or anew as the encoders learn."""
 
+import copy
 import hashlib
 from pathlib import Path
 
@@ -29,6 +30,12 @@ class NightTokens:
     def epochs(self) -> int:
         """How long it is."""
         return len(self.night.stage)
+
+    def told_by(self, front: FrameFront) -> "NightTokens":
+        """The same night by another front-end of the same scale; tokens that are kept stay those that they are."""
+        other = copy.copy(self)
+        other._front = front
+        return other
 
     @torch.no_grad()
     def keep(self, folder: Path) -> None:

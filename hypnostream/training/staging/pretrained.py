@@ -13,13 +13,20 @@ from hypnostream.training.staging.stager_task import StagerSettings
 
 
 def pretrained(
-    folder: Path, nights: Sequence[TokenNight], settings: StagerSettings, recipe: SynthSleepNetRecipe
+    folder: Path,
+    nights: Sequence[TokenNight],
+    settings: StagerSettings,
+    recipe: SynthSleepNetRecipe,
+    statistics_of: Sequence[TokenNight] | None = None,
 ) -> SynthSleepNet:
-    """Train in `folder`, or go on, or find it done; width, fusion and seed are those of the stager's `settings`."""
+    """Train in `folder`, or go on, or find it done; width, fusion and seed are those of the stager's `settings`.
+
+    `statistics_of` are the nights by which the stager's features are scaled: its adaptors must read the same numbers.
+    """
     model, loop = settings.model, replace(recipe.loop, seed=settings.loop.seed)
     sizes = replace(recipe.model, width=model.d_model, fusion_depth=model.fusion_depth, heads=4)
     recipe = replace(recipe, model=sizes, loop=loop)
-    module, windows = of_tokens(recipe, nights)
+    module, windows = of_tokens(recipe, nights, statistics_of)
     run = Run(folder, recipe, {night.name: night.source_sha256 for night in nights})
     run.train(CrossModalTask(module, windows, recipe.objective, loop.seed), loop)
     return module.model

@@ -17,8 +17,8 @@ class Recipe:
 
 
 def load_recipe(path: Path | None = None) -> Recipe:
-    """Read a recipe. Raises UserError naming the file and the key."""
-    path = recipe_path("stager") if path is None else path
+    """Read a recipe: a file, or a shipped one by its name. Raises UserError naming the file and the key."""
+    path = recipe_path("stager" if path is None else str(path))
     recipe = load_settings(path, Recipe)
     if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
         raise UserError(f"recipe {path}: seeds {list(recipe.seeds)} must be at least one, each once")

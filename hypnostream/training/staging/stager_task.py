@@ -18,26 +18,28 @@ from hypnostream.models.fills import MeanToken
 from hypnostream.models.stager import Staged, Stager, StagerConfig
 from hypnostream.models.state import State, detached, restarted
 from hypnostream.training.damage.augment import AugmentSettings, ages_s, late_starts, other_amplifier, sensors_lost
-from hypnostream.training.losses.smccl import StageModalityContrast
+from hypnostream.training.losses.smccl import ContrastSettings, StageModalityContrast
 from hypnostream.training.nights.token_night import TokenNight
 from hypnostream.training.running.loop import LoopSettings, Share, chance
-from hypnostream.training.staging.batch import Batch, class_weights, collate, set_statistics
+from hypnostream.training.staging.batch import Batch, ClassRule, class_weights, collate, set_statistics
 from hypnostream.training.staging.staging_losses import Objectives, StagingLosses
 
 
 @dataclass(frozen=True, slots=True)
 class StagerSettings:
-    """The recipe. `class_power` weighs stages by their rarity to that power; `segment` is in epochs of sleep; a night
-    restarts at a segment's beginning with probability `restart`."""
+    """The recipe. `class_rule` and `class_power`: see `class_weights`; `segment` is in epochs of sleep; a night begins
+    anew at a segment with probability `restart`."""
 
     batch: int = 8
     segment: int = 128
+    class_rule: ClassRule = "power"
     class_power: float = 0.3
     restart: float = 0.05
     loop: LoopSettings = field(default_factory=LoopSettings)
     model: StagerConfig = field(default_factory=StagerConfig)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     objectives: Objectives = field(default_factory=Objectives)
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
 
 
 class Trained(nn.Module):
@@ -47,7 +49,8 @@ class Trained(nn.Module):
         super().__init__()
         model = settings.model
         self.stager = Stager(model)
-        self.contrast = StageModalityContrast(model.d_model, model.channels) if settings.objectives.smccl else None
+        smccl = settings.objectives.smccl
+        self.contrast = StageModalityContrast(model.d_model, model.channels, settings.contrast) if smccl else None
 
 
 class StagerTask:
@@ -63,7 +66,7 @@ class StagerTask:
         torch.manual_seed(settings.loop.seed)
         self.module = Trained(settings)
         set_statistics(self.module.stager, statistics_of or nights)
-        weights = class_weights(nights, settings.class_power)
+        weights = class_weights(nights, settings.class_power, settings.class_rule)
         self._asked = StagingLosses(settings.objectives, weights, self.module.contrast)
 
     def rounds(self, pass_index: int) -> int:

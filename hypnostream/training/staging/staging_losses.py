@@ -21,7 +21,10 @@ SMCCL_TOKENS = 384  # of a segment: the loss is a matrix of them all
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Weights of the losses. `full` and `lost`: staging with all sensors, and with some. `poly`: epsilon of Poly-1."""
+    """Weights of the losses. `full` and `lost`: staging with all sensors, and with some. `poly`: epsilon of Poly-1.
+
+    `nll` and `kl`: within `imagination`, see `imagination_loss`.
+    """
 
     full: float = 1.0
     lost: float = 1.0
@@ -29,6 +32,8 @@ class Objectives:
     imagination: float = 0.1
     smccl: float = 0.01
     poly: float = 0.0
+    nll: float = 0.1
+    kl: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,9 @@ class StagingLosses:
         if staged.imagined is not None:
             imagined = Imagined(*(value[half:] for value in staged.imagined))
             dropped = mask[:half] * (1 - mask[half:])
-            losses["imagination"] = imagination_loss(imagined, staged.tokens[:half], dropped, share)["loss"]
+            truth = staged.tokens[:half]
+            wrong = imagination_loss(imagined, truth, dropped, share, nll=weights.nll, kl=weights.kl)
+            losses["imagination"] = wrong["loss"]
             if self.contrast is not None:
                 by_step = stage.repeat_interleave(mask.shape[1] // stage.shape[1], 1)
                 chosen = _compared(staged, imagined, by_step, mask[:half], dropped, subject, generator)

@@ -1,7 +1,9 @@
 """Apnea-ECG (`apnea_ecg`): heart beats of 59 nights, 24 of them with a label a minute, and the ECG of a part of one.
 
-The 70 records of the whole set are of 32 people, some of them several times (a05 and a10 are one), and who is who is
-not said in the files. So all bear one subject's name: none of them can be on two sides of a split.
+The 70 records of the whole set are of 32 people (Penzel et al., "The Apnea-ECG Database", Computers in Cardiology
+2000;27:255-258), and who is who is not said: `additional-information.txt` of PhysioNet's copy gives each record's age,
+sex, height and weight, by which a05 and a10 are alike. So all bear one subject's name: none of them can be on two sides
+of a split. A copy of PhysioNet's, whatever its folder is called, is known by its .apn files.
 """
 
 from collections.abc import Iterator
@@ -28,16 +30,22 @@ from hypnostream.training.recordings.wfdb_header import WfdbHeader
 
 FOLDER = "apnea_ecg"
 MINUTE_S = 60
+_RECORD = "[abcx][0-9][0-9]"
+_LABELLED = "[abc][0-9][0-9].apn"
 
 
 def found(data: Path) -> list[Job]:
-    """A job a record; the labels and the ECG are there for some."""
-    folder = set_folder(data, FOLDER)
-    if folder is None:
-        return []
+    """A job a record; the labels and the ECG are there for some.
+
+    What PhysioNet has of a record's respiration and SpO2 (a01r, and a01er for all together) is that record's too: it is
+    not read, and it is nobody else's night.
+    """
+    own = set_folder(data, FOLDER)
+    folders = {path.parent for path in data.rglob(_LABELLED)} | ({own} if own else set())
     jobs = []
-    for header in sorted(folder.glob("*.hea")):
-        files = tuple(p for end in (".qrs", ".apn", ".dat") if (p := header.with_suffix(end)).is_file())
+    for header in sorted(path for folder in folders for path in folder.glob(f"{_RECORD}.hea")):
+        files = [p for end in (".qrs", ".apn", ".dat") if (p := header.with_suffix(end)).is_file()]
+        files += sorted(p for end in ("r", "er") for p in header.parent.glob(f"{header.stem}{end}.*"))
         jobs.append(Job(f"apnea_ecg-{header.stem}", partial(read, header), (header, *files), "apnea_ecg 1"))
     return jobs
 
@@ -59,6 +67,8 @@ def read(header_path: Path) -> Recording:
             minutes[int(label.time_s // MINUTE_S)] = {"A": 1, "N": 0}.get(label.symbol, -1)
         tracks["apnea_or_hypopnea"] = repeated(minutes, MINUTE_S, epochs * EPOCH_S)
         notes.append("a minute is positive when apnea or hypopnea was in progress as it began")
+    if header_path.with_name(f"{header_path.stem}r.hea").is_file():
+        notes.append(f"its respiration and SpO2 ({header_path.stem}r) are not read")
     there = frames_there(header)
     if there:
         files.append(signal_path)

@@ -1,7 +1,8 @@
 """HuGCDN2014-OXI (`hugcdn2014_oxi`): whole nights of SpO2 and heart beats, an apnea label each minute and half minute.
 
 The signals begin two minutes after the labels' clock, and the labels run on behind them. Whether labels and signals
-tell of the same night is checked: in minutes with apnea the saturation swings.
+tell of the same night is checked: in minutes with apnea the saturation swings. Labels that do not fit are kept
+apart, in tracks whose name begins with DOUBTED.
 """
 
 from functools import partial
@@ -16,7 +17,7 @@ from hypnostream.training.recordings.beats import beats_of
 from hypnostream.training.recordings.blocks import blocks_of
 from hypnostream.training.recordings.job import Job
 from hypnostream.training.recordings.labels import repeated
-from hypnostream.training.recordings.recording import UNKNOWN, Channel, Recording, Track
+from hypnostream.training.recordings.recording import DOUBTED, UNKNOWN, Channel, Recording, Track
 from hypnostream.training.recordings.sets.files import read_arrays, set_folder, sources
 from hypnostream.training.recordings.sets.minutes import agreement_at, best_shift, restlessness, swing
 from hypnostream.training.recordings.subjects import person
@@ -34,7 +35,7 @@ def found(data: Path) -> list[Job]:
     if folder is None:
         return []
     return [
-        Job(f"hugcdn-{path.stem}", partial(read, path), (path,), "hugcdn 1") for path in sorted(folder.glob("*.npz"))
+        Job(f"hugcdn-{path.stem}", partial(read, path), (path,), "hugcdn 2") for path in sorted(folder.glob("*.npz"))
     ]
 
 
@@ -68,7 +69,9 @@ def read(path: Path) -> Recording:
     agreement = agreement_at(saturation, each_minute.astype(np.float64))
     if each_minute.mean() >= LEAST_SHARE and agreement < LEAST_AGREEMENT:
         notes.append(f"labels agree with the saturation by r = {agreement:.2f} only: not believed")
+        doubted = {f"{DOUBTED}{name}": track for name, track in tracks.items()}
         tracks = {name: Track(np.full(seconds, UNKNOWN, np.int8), t.resolution_s) for name, t in tracks.items()}
+        tracks |= doubted
     notes.append("the set's word is apnea; it does not tell hypopnea apart")
     return Recording(
         name=f"hugcdn-{path.stem}",
