@@ -22,6 +22,7 @@ from hypnostream.engine.agreement import Agreement, agreement
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.stream.clock import VirtualClock
@@ -44,6 +45,9 @@ class Provisional:
         """Keep it by second and epoch."""
         if not result.final:
             self.stages.setdefault(result.seconds, {})[result.epoch] = result.stage
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """Not kept."""
 
     def notice(self, notice: Notice) -> None:
         """Nothing to keep."""

@@ -49,6 +49,7 @@ from hypnostream.config import PublishSection
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.stream.channels import Montage
@@ -137,6 +138,9 @@ class Ruler:
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
         """Nothing to measure."""
 
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """Nothing to measure."""
+
     def notice(self, notice: Notice) -> None:
         """Nothing to measure."""
 
@@ -197,7 +201,12 @@ def stage(path: Path, address: str, keep_signals: bool, steps: Connection, out: 
         keeper, ruler = SessionKeeper(folder, publisher, keep_signals), Ruler(folder.journal_path)
         table = stack.enter_context(report.table())
         watching = [NoticeLog()]
-        sinks: list[Sink] = [publisher, TableSink(table), *watching, Observed(watching, bed, publisher, keeper, log)]
+        sinks: list[Sink] = [
+            publisher,
+            TableSink(table, report.event_table()),
+            *watching,
+            Observed(watching, bed, publisher, keeper, log),
+        ]
         sinks.append(ruler)
         if not publisher.wait_for_subscriber(30.0):
             raise SystemExit("no subscriber came")

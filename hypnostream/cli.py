@@ -156,6 +156,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say which channel is taken for what. From which label, unit and rate, and why; what is ambiguous or missing."""
+    from hypnostream.bridges.breathing import specs_of
     from hypnostream.bridges.inspect import inspect as inspect_source
     from hypnostream.bridges.inspect import to_builtins, to_text
     from hypnostream.bridges.replay import bundle_of
@@ -177,7 +178,7 @@ def inspect(
         with progress_bar("looking for LSL streams"):
             source = open_lsl(bed.lsl)
     try:
-        inspection = inspect_source(source, bundle_of(bed).channels, bed.channels)
+        inspection = inspect_source(source, specs_of(bundle_of(bed), bed.breathing), bed.channels)
     finally:
         source.close()
     if as_json:

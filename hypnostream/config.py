@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -88,8 +88,22 @@ class GridSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lateness_s: Positive = 2.0
 
 
+class BreathingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether breathing is scored where its sensors are there. `rule` is that of hypopneas whose AHI is shown first;
+    both are computed. `pap` says that the flow is that of a PAP device. With `arousals` those that are found here may
+    make a hypopnea by rule 1A where saturation does not.
+    """
+
+    enabled: bool = True
+    rule: Literal["1A", "1B"] = "1A"
+    pap: bool = False
+    arousals: bool = False
+
+
 class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One bed. `channels` names, for a slot of the model, the derivation or label to take ("eeg_frontal" = "F4-M1")."""
+    """One bed. `channels` names, for an input of the model or a sensor of breathing, the derivation or label to take
+    ("eeg_frontal" = "F4-M1", "flow" = "Kanal 7").
+    """
 
     name: str = "bed"
     lsl: LslSection = LslSection()
@@ -98,6 +112,7 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: KeepSection = KeepSection()
     metrics: MetricsSection = MetricsSection()
     grid: GridSection = GridSection()
+    breathing: BreathingSection = BreathingSection()
     channels: dict[str, str] = {}
 
     def insecure(self) -> "BedConfig":

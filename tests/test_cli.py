@@ -79,14 +79,18 @@ def test_no_command_shows_help_and_a_wrong_one_is_an_error(cli: Cli) -> None:
 # -- replay
 
 
-def test_a_replay_writes_its_three_files(cli: Cli, edf: Path, tmp_path: Path) -> None:
+def test_a_replay_of_a_night_with_breathing_writes_its_files(cli: Cli, edf: Path, tmp_path: Path) -> None:
     said = cli("replay", edf, "--out", tmp_path / "report")
     assert (said.code, said.err) == (0, "")
     assert "4 epochs" in said.out
     assert "eog: E1-E2" in said.out
     assert sorted(file.name for file in (tmp_path / "report").iterdir()) == [
         "epochs.parquet",
+        "events.parquet",
         "hypnogram.png",
+        "scored.annot",
+        "scored.edf",
+        "scored.xml",
         "summary.json",
     ]
     assert (tmp_path / "report" / "hypnogram.png").read_bytes().startswith(b"\x89PNG")
@@ -199,7 +203,10 @@ def test_inspect_as_json(cli: Cli, edf: Path) -> None:
     said = cli("inspect", edf, "--json")
     assert said.code == 0
     content = json.loads(said.out)
-    assert [entry["derivation"] for entry in content["inputs"]] == ["Fpz-Cz", "Pz-Oz", "E1-E2"]
+    assert [entry["derivation"] for entry in content["inputs"]] == [
+        *("Fpz-Cz", "Pz-Oz", "E1-E2"),
+        *("Airflow", None, "Thorax", "Abdomen", "SpO2", "ECG"),
+    ]
     assert {channel["label"] for channel in content["channels"]} >= {"EEG Fpz-Cz", "SpO2"}
     assert any("cut short" in warning for warning in content["warnings"])
 

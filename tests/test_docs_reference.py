@@ -92,6 +92,8 @@ def in_words(kind: inspect.Type) -> str:
             return "true or false"
         case inspect.DictType():
             return "table of texts"
+        case inspect.LiteralType(values):
+            return " or ".join(f'"{value}"' for value in values)
         case inspect.StrType():
             return "text"
         case _:
@@ -135,7 +137,7 @@ def fields(value: Any, prefix: str = "") -> Iterator[str]:
         return
     for name, each in value.items():
         yield f"{prefix}{name}"
-        if name not in ("versions", "stage_min", "stage_percent", "epochs_by_quality", "absent", "stages"):
+        if name not in ("versions", "stage_min", "stage_percent", "epochs_by_quality", "absent", "stages", "events"):
             yield from fields(each, f"{prefix}{name}.")
 
 

@@ -7,6 +7,7 @@ from hypnostream.bridges.messages import WALL_CLOCK_SET
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.shifted import ShiftedSource
 from hypnostream.engine.bed import Bed
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.source import LiveSource, Notice
 
@@ -28,6 +29,9 @@ class Attention:
         self._told_s: float | None = None
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """Nothing to look after."""
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
         """Nothing to look after."""
 
     def notice(self, notice: Notice) -> None:

@@ -21,8 +21,11 @@ def first_arrivals(
     overrides: Mapping[str, str],
     stop: Callable[[], bool],
     patience_s: float,
+    besides: Sequence[ChannelSpec] = (),
 ) -> list[Arrival]:
     """What comes until a stream that serves has spoken; all declarations first, so that they are weighed together.
+
+    What streams say that serve only `besides` is kept, but does not begin a session.
 
     Raises UserError when nothing that came within `patience_s` serves, or the streams end before a sample came.
     """
@@ -30,6 +33,7 @@ def first_arrivals(
     arrivals: list[Arrival] = []
     infos: dict[str, StreamInfo] = {}
     serving: set[str] = set()
+    kept: set[str] = set()
     why = ""
     while not stop():
         came = source.take(READ_S)
@@ -38,11 +42,12 @@ def first_arrivals(
         if new:
             derivations, why = offer(list(infos.values()), specs, overrides)
             serving = {derivation.stream_id for derivation in derivations}
+            kept = serving | {each.stream_id for each in offer(list(infos.values()), besides, overrides)[0]}
         if not serving and time.monotonic() > deadline:
             raise UserError(_nothing_serves(list(infos.values()), specs, why))
         arrivals += [each for each in came if not isinstance(each, Chunk | StreamInfo)]
-        arrivals += [each for each in came if isinstance(each, Chunk) and each.stream_id in serving]
-        if any(isinstance(each, Chunk) for each in arrivals):
+        arrivals += [each for each in came if isinstance(each, Chunk) and each.stream_id in kept]
+        if any(isinstance(each, Chunk) and each.stream_id in serving for each in arrivals):
             break
         if source.exhausted:
             raise UserError("the LSL streams ended before a single sample came; start the sender again")

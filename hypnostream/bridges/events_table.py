@@ -44,18 +44,23 @@ class EventTable:
         return tuple(row.event for row in self._sorted())
 
     def append(self, event: Event) -> None:
-        """Keep a revision, and rewrite the file if that is due. One that is known already (a session that was taken up
-        again says it once more) changes nothing.
+        """Keep a revision, and rewrite the file if that is due.
 
         Raises:
             OSError: the file could not be written; no row is lost, and a later call tries again.
         """
+        if self.keep(event) and self._clock() - self._written_s >= REWRITE_EVERY_S:
+            self.write()
+
+    def keep(self, event: Event) -> bool:
+        """Keep a revision, in memory alone. One that is known already (a session that was taken up again says it once
+        more) changes nothing; whether it was news.
+        """
         known = self._rows.get(event.event_id)
         if known is not None and event.revision <= known.event.revision:
-            return
+            return False
         self._rows[event.event_id] = TableEvent(event, 1 if known is None else known.revisions + 1)
-        if self._clock() - self._written_s >= REWRITE_EVERY_S:
-            self.write()
+        return True
 
     def write(self) -> None:
         """Write all rows so far."""

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from hypnostream.bridges.messages import HEARTBEAT_TOPIC, PROVISIONAL_TOPIC, Message
+from hypnostream.bridges.messages import HEARTBEAT_TOPIC, INDICES_TOPIC, PROVISIONAL_TOPIC, Message
 
-PASSING: Final = (PROVISIONAL_TOPIC, HEARTBEAT_TOPIC)  # the next one makes these worthless; they are not kept
+# The next one makes these worthless; they are not kept.
+PASSING: Final = (PROVISIONAL_TOPIC, INDICES_TOPIC, HEARTBEAT_TOPIC)
 MOST_KEPT: Final = 20_000  # messages of a session; a night of 12 h has some 2000
 MOST_WAITING: Final = 4000  # per reader; half an hour of everything. The texts are shared between readers
 

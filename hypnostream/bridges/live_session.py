@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from hypnostream.bridges.attention import Attention
 from hypnostream.bridges.beginning import first_arrivals, grid_start_s, wall_time
+from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError, SessionKeeper
 from hypnostream.bridges.lsl import LslSource
 from hypnostream.bridges.messages import SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED, StatusMessage
@@ -74,11 +75,13 @@ class LiveSession:
     def begin(self, source: LslSource) -> tuple[Summary, Path]:
         """A new session: its grid begins with the first sample of a stream that serves."""
         config = self._config
+        specs = specs_of(self._bundle, config.breathing)
         for name in config.channels:
-            if name not in {spec.name for spec in self._bundle.channels}:
-                inputs = ", ".join(spec.name for spec in self._bundle.channels)
+            if name not in {spec.name for spec in specs}:
+                inputs = ", ".join(spec.name for spec in specs)
                 raise UserError(f"[channels] {name!r} is no input of this model, which has {inputs}")
-        first = first_arrivals(source, self._bundle.channels, config.channels, self._stop, config.lsl.timeout_s)
+        patience_s, besides = config.lsl.timeout_s, specs[len(self._bundle.channels) :]
+        first = first_arrivals(source, self._bundle.channels, config.channels, self._stop, patience_s, besides)
         t0_s = grid_start_s(source.start_s, first)
         record = SessionRecord(
             session_id=secrets.token_hex(8),
@@ -92,6 +95,7 @@ class LiveSession:
             stall_s=config.lsl.stall_s,
             provisional=config.model.provisional,
             channels=dict(config.channels),
+            breathing=config.breathing,
             recorded=config.keep.record,
             subject=config.keep.subject,
         )
@@ -137,8 +141,7 @@ class LiveSession:
         report = self._report(record)
         publisher = self._publisher(record, report)
         bed = self._recovered(record, interrupted, publisher)
-        table = self._stack.enter_context(report.table())
-        sinks: list[Sink] = [publisher, TableSink(table, said_before(self._log).final), *self._options.overseers]
+        sinks = self._sinks(report, publisher, bed)
         end_s, why = record.ending_s or bed.reached_s, record.ending or "stopped"
         return self._end(record, report, bed, sinks, end_s, max(end_s, interrupted.now_s), why, [])
 
@@ -155,8 +158,7 @@ class LiveSession:
         warnings: Sequence[str],
     ) -> tuple[Summary, Path]:
         """The live part, to its end."""
-        table = self._stack.enter_context(report.table())
-        sinks: list[Sink] = [publisher, TableSink(table, said_before(self._log).final), *self._options.overseers]
+        sinks = self._sinks(report, publisher, bed)
         sinks.append(Observed(self._options.overseers, bed, publisher, keeper, self._log))
         if not record.stream_clock:  # else no one but the streams knows when
             sinks.append(Attention(source, bed, publisher, record.t0_s))
@@ -167,6 +169,11 @@ class LiveSession:
         keeper.close()
         source.close()
         return self._end(record, report, bed, sinks, bed.reached_s, clock.now(), why, warnings)
+
+    def _sinks(self, report: NightReport, publisher: Publisher, bed: Bed) -> list[Sink]:
+        before, table = said_before(self._log), self._stack.enter_context(report.table())
+        tables = TableSink(table, report.event_table(), before.final, before.events)
+        return [publisher, IndicesSink(bed, publisher), tables, *self._options.overseers]
 
     def _end(
         self,
@@ -187,10 +194,17 @@ class LiveSession:
                 for sink in sinks:
                     sink.notice(Notice(SESSION_ENDED, "", max(now_s, end_s), why))
             said = said_before(self._log)
-            self._outcome.final = said.final
+            self._outcome.final, self._outcome.events = said.final, said.events
             report = report.of(bed.montage, bed.streams)
             timings = self._outcome.timings()
-            summary = report.write(self._outcome, warnings, timings, annotations=said.annotations, notices=said.notices)
+            summary = report.write(
+                self._outcome,
+                warnings,
+                timings,
+                annotations=said.annotations,
+                notices=said.notices,
+                breathing=bed.breathing,
+            )
             if record.recorded:
                 from hypnostream.bridges.recording import write_recording
 
@@ -214,7 +228,7 @@ class LiveSession:
         try:
             bed.restore(interrupted.checkpoint.bed)
             publisher.restore(interrupted.checkpoint.last_seq)
-            drive(interrupted.steps(), bed, [publisher], timed=False)
+            drive(interrupted.steps(), bed, [publisher, IndicesSink(bed, publisher)], timed=False)
         except Exception as error:  # whatever it is: it would come again with each restart, and no night would begin
             raise NotTakenUpError(f"{type(error).__name__}: {error}") from error
         return bed
@@ -231,7 +245,7 @@ class LiveSession:
             backend=self._backend.name,
             session_id=record.session_id,
             title=record.name,
-            montage=Montage(tuple(self._bundle.channels), ()),
+            montage=Montage(specs_of(self._bundle, record.breathing), ()),
             streams=(),
             start_utc=record.start_utc,
         )
@@ -248,8 +262,17 @@ class LiveSession:
 
 def bed_of(record: SessionRecord, session: Session) -> Bed:
     """The bed of a session, before its first step. Its streams declare themselves in the steps."""
-    montage = Montage(tuple(session.bundle.channels), ())
-    return Bed((), montage, session, record.lateness_s, record.provisional, record.channels, record.stall_s, REORDER_S)
+    return Bed(
+        (),
+        Montage(specs_of(session.bundle, record.breathing), ()),
+        session,
+        record.lateness_s,
+        record.provisional,
+        record.channels,
+        record.stall_s,
+        REORDER_S,
+        breathing_of(session.bundle, record.breathing, record.t0_s),
+    )
 
 
 def clock_of(speed: float, now_s: float) -> Clock:

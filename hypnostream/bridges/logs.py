@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from hypnostream.bridges.overseer import Reading
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.errors import UserError
 from hypnostream.stream.source import (
@@ -109,6 +110,12 @@ class NoticeLog:
             self._slow_step(
                 f"epoch {result.epoch} took {latency_s:.2f} s, the model {result.compute_s:.2f} s", latency_s
             )
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """Each revision at level debug."""
+        if _log.isEnabledFor(logging.DEBUG):
+            said = f"{event.event_id} {event.revision}: {event.status} {event.kind} at {event.start_s:.1f} s"
+            _say(logging.DEBUG, "breathing_event", said, event_id=event.event_id, kind=event.kind, status=event.status)
 
     def heartbeat(self, now_s: float) -> None:
         """One that is long overdue is a warning: something held the loop up."""

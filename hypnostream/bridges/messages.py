@@ -2,7 +2,8 @@
 
 Topics and kinds: a final stage is kind "epoch", status "final", topic "epoch", once an epoch; a provisional one is
 kind "epoch", status "preliminary", topic "stage.provisional", once a second, so that who wants only final stages
-never receives the others. Events, status notices and heartbeats have topics of their own names.
+never receives the others. Events, status notices and heartbeats have topics of their own names; the indices of
+breathing are a notice on topic "indices".
 
 The schema only ever grows: a minor version may add fields with defaults, topics, and new words where a field is
 free text (`quality`, `absent_reason`, `state`, `event`). A reader ignores fields that it does not know. A new
@@ -24,12 +25,14 @@ PROVISIONAL_TOPIC: Final = "stage.provisional"
 EVENT_TOPIC: Final = "event"
 STATUS_TOPIC: Final = "status"
 PROCESS_TOPIC: Final = "status.process"  # notices of what befell the process, so not the same in another run of it
+INDICES_TOPIC: Final = "indices"  # how breathing stands so far
 HEARTBEAT_TOPIC: Final = "heartbeat"
 DURABLE_TOPICS: Final = (EPOCH_TOPIC, EVENT_TOPIC, STATUS_TOPIC, PROCESS_TOPIC)  # on disk before they are published
 
 SESSION_STARTED: Final = "session_started"
 SESSION_RESUMED: Final = "session_resumed"  # by another process, after `seconds` in which nothing was read
 SESSION_ENDED: Final = "session_ended"
+BREATHING_INDICES: Final = "breathing_indices"
 ANNOTATION: Final = "annotation"  # a marker: `subject` is who said it, `detail` what
 LOG_FAILED: Final = "log_failed"  # results are published and held in memory: the disk does not take them, see `detail`
 LOG_RESTORED: Final = "log_restored"  # all that was held is on disk
@@ -177,10 +180,28 @@ class EventMessage(Envelope, frozen=True, kw_only=True, tag="event"):
         _exactly_one("event", self.event, self.absent_reason)
 
 
+class RunningIndex(Struct, frozen=True, kw_only=True):
+    """An index of the night so far: see `engine.respiration.index.Index`, whose fields these are. What can be told of
+    no time (`value`, `low`, `high`) is None; `preliminary` events may yet count.
+    """
+
+    name: Word
+    rule: Word
+    unit: Word
+    value: Duration | None
+    low: Duration | None
+    high: Duration | None
+    numerator: Duration
+    preliminary: Count
+    hours: Duration
+    denominator: Word
+
+
 class StatusMessage(Envelope, frozen=True, kw_only=True, tag="status"):
     """A notice about the session ("session_started", "source_stalled"); `subject` is what it is about, where not
     the session itself; `detail` is a sentence for people. `seconds` and `samples` are the number that the notice speaks
-    of, where it speaks of one (the length of a gap, how many samples were lost).
+    of, where it speaks of one (the length of a gap, how many samples were lost). `indices` are there in
+    "breathing_indices" alone, `detail` then says the most important of them.
     """
 
     kind: ClassVar[str] = "status"
@@ -189,6 +210,7 @@ class StatusMessage(Envelope, frozen=True, kw_only=True, tag="status"):
     detail: str = ""
     seconds: Annotated[float, Meta(ge=-1e12, le=1e12)] | None = None
     samples: Count | None = None
+    indices: tuple[RunningIndex, ...] | UnsetType = UNSET
 
 
 class HeartbeatMessage(Envelope, frozen=True, kw_only=True, tag="heartbeat"):
@@ -253,7 +275,9 @@ def same_said(before: Message, again: Message) -> bool:
 
 
 def status_topic(state: str) -> str:
-    """The topic of a notice: the session's, or that of the process which it befell."""
+    """The topic of a notice: the session's, or that of the process which it befell; indices have their own."""
+    if state == BREATHING_INDICES:
+        return INDICES_TOPIC
     return PROCESS_TOPIC if state in PROCESS_STATES else STATUS_TOPIC
 
 

@@ -15,6 +15,7 @@ from hypnostream import __version__
 from hypnostream.bridges.http_endpoint import HttpEndpoint, Page
 from hypnostream.bridges.messages import SESSION_ENDED
 from hypnostream.bridges.overseer import Reading
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.stream.channels import QUALITY_NAMES
 from hypnostream.stream.source import READER_RESTARTED, Notice
@@ -72,6 +73,7 @@ class Metrics:
         self._channels: tuple[ChannelState, ...] = ()
         self._epochs = self._absent = self._provisional = 0
         self._notices: Counter[str] = Counter()
+        self._events: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)  # memory and CPU, where the system has /proc
         self._latency_s = Histogram(
@@ -102,6 +104,11 @@ class Metrics:
         self._epoch = self._wall()
         if latency_s is not None:
             self._latency_s.observe(max(latency_s, 0.0))
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """Counted once it is settled, by its kind."""
+        if event.status == "final":
+            self._events[event.kind] += 1
 
     def heartbeat(self, now_s: float) -> None:
         """The loop is alive."""
@@ -198,6 +205,8 @@ class Metrics:
         yield counter("epochs_without_stage", "Epochs without an answer", [("", self._absent)], "")
         yield counter("provisional_stages", "Provisional stages that were said", [("", self._provisional)], "")
         yield counter("notices", "Notices by kind", sorted(self._notices.copy().items()), "kind")
+        events = sorted(self._events.copy().items())
+        yield counter("breathing_events", "Events of breathing that became final, by kind", events, "event")
         restarts = self._notices[READER_RESTARTED]
         yield counter("reader_restarts", "Times that the process that reads LSL was replaced", [("", restarts)], "")
         for name, text, value in (

@@ -7,6 +7,7 @@ from hypnostream.bridges.overseer import Overseer, Reading
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.engine.bed import Bed
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.source import Notice
 
@@ -21,6 +22,9 @@ class Observed:
         self._bed, self._publisher, self._keeper, self._log = bed, publisher, keeper, log
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """They are told themselves."""
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
         """They are told themselves."""
 
     def notice(self, notice: Notice) -> None:

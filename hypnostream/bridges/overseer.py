@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.source import Notice
 
@@ -62,6 +63,10 @@ class Overseer(Protocol):
     """Told by the session's loop what happens, in its thread. No call may wait or raise."""
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """See `bridges.run.Sink`."""
+        ...
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
         """See `bridges.run.Sink`."""
         ...
 

@@ -17,11 +17,11 @@ from hypnostream.bridges.messages import (
     DURABLE_TOPICS,
     EVENT_TOPIC,
     HEARTBEAT_TOPIC,
+    INDICES_TOPIC,
     INSECURE,
     LOG_FAILED,
     LOG_RESTORED,
     PROCESS_TOPIC,
-    EventMessage,
     HeartbeatMessage,
     Message,
     Moment,
@@ -34,8 +34,10 @@ from hypnostream.bridges.messages import (
 )
 from hypnostream.bridges.replay_server import ReplayServer, Shelf
 from hypnostream.bridges.result_log import ResultLog
-from hypnostream.bridges.result_messages import epoch_message, stage_topic
+from hypnostream.bridges.result_messages import epoch_message, event_message, indices_message, stage_topic
 from hypnostream.bridges.subscriptions import Subscriptions
+from hypnostream.engine.respiration.event import Event
+from hypnostream.engine.respiration.indices import Indices
 from hypnostream.engine.results import StageResult
 from hypnostream.errors import UserError
 from hypnostream.stream.source import Notice
@@ -162,10 +164,15 @@ class Publisher:
         seq, time = self._next_seq(stage_topic(result)), self._moment(now_s)
         self._say(epoch_message(result, seq=seq, origin=self.origin, time=time, latency_s=latency_s))
 
-    def event(self, event: EventMessage, now_s: float) -> None:
-        """A revision of an event, numbered and timed here: its `topic`, `seq`, `origin` and `time` are put in."""
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """A revision of an event, said at stream time `now_s`."""
         seq, time = self._next_seq(EVENT_TOPIC), self._moment(now_s)
-        self._say(replace(event, topic=EVENT_TOPIC, seq=seq, origin=self.origin, time=time))
+        self._say(event_message(event, seq=seq, origin=self.origin, time=time, latency_s=latency_s))
+
+    def indices(self, indices: Indices, now_s: float) -> None:
+        """How breathing stands at stream time `now_s`."""
+        seq, time = self._next_seq(INDICES_TOPIC), self._moment(now_s)
+        self._say(indices_message(indices, seq=seq, origin=self.origin, time=time))
 
     def status(
         self,

@@ -5,17 +5,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
+from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
 from hypnostream.bridges.curve import gate_of
 from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.picture_process import PictureProcess
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.recorded import open_recording
+from hypnostream.bridges.reference_events import ReferenceEvents, read_reference_events
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.run import Outcome, Sink, run
 from hypnostream.bridges.summary import Summary, describe_file
@@ -61,8 +64,9 @@ def bundle_of(config: BedConfig) -> Bundle:
 
 def montage_of(source: Source, bundle: Bundle, config: BedConfig) -> Montage:
     """Resolve the bundle's channels. Raises UserError when nothing at all serves."""
-    montage = resolve(source.streams, bundle.channels, config.channels)
-    if not montage.derivations:
+    montage = resolve(source.streams, specs_of(bundle, config.breathing), config.channels)
+    inputs = {spec.name for spec in bundle.channels}
+    if not any(derivation.spec.name in inputs for derivation in montage.derivations):
         labels = [channel.label for info in source.streams for channel in info.channels]
         shown = ", ".join(repr(label) for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
         wanted = ", ".join(spec.name for spec in bundle.channels)
@@ -109,7 +113,9 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
         opened_s = time.perf_counter() - started
         session = Session(bundle, backend, t0_s=source.start_s)
         provisional = options.config.model.provisional and options.speed is not None
-        bed = Bed(source.streams, montage, session, options.config.grid.lateness_s, provisional)
+        breathing = breathing_of(bundle, options.config.breathing, source.start_s)
+        lateness_s = options.config.grid.lateness_s
+        bed = Bed(source.streams, montage, session, lateness_s, provisional, breathing=breathing)
         clock: Clock = VirtualClock() if options.speed is None else RealTimeClock(options.speed)
         with PictureProcess() as pictures:
             if options.speed is None:
@@ -119,7 +125,16 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
             drawing = time.perf_counter()
             warnings = [*source.warnings, *notes]
             timings = {"opening_s": opened_s, **outcome.timings(), "total_before_drawing_s": drawing - started}
-            summary = report.write(outcome, warnings, timings, pictures.draw, source.annotations)
+            scored = reference_events(options, bed, source.start_s, source.start_utc)
+            summary = report.write(
+                outcome,
+                warnings,
+                timings,
+                pictures.draw,
+                source.annotations,
+                breathing=bed.breathing,
+                reference_events=scored,
+            )
         return summary, report.folder.path
     finally:
         source.close()
@@ -135,12 +150,21 @@ def _run(
             publish = replace(options.config.publish, address=options.publish)
             publisher = stack.enter_context(publisher_of(report, bed.session.t0_s, publish))
             publisher.status(SESSION_STARTED, clock.now(), detail=report.title)
-            sinks.insert(0, publisher)
-        sinks.append(TableSink(stack.enter_context(report.table())))
+            sinks = [publisher, IndicesSink(bed, publisher), *sinks]
+        sinks.append(TableSink(stack.enter_context(report.table()), report.event_table()))
         outcome = run(source, bed, clock, sinks)
         if publisher is not None:
             publisher.status(SESSION_ENDED, max(clock.now(), outcome.end_s), detail="the recording ended")
         return outcome
+
+
+def reference_events(
+    options: ReplayOptions, bed: Bed, t0_s: float, start_utc: datetime | None
+) -> ReferenceEvents | None:
+    """The events of the reference, where there is one, and breathing to compare with it."""
+    if options.reference is None or bed.breathing is None or not bed.breathing.begun:
+        return None
+    return read_reference_events(options.reference, t0_s=t0_s, recording_start_utc=start_utc)
 
 
 def publisher_of(report: NightReport, t0_s: float, publish: PublishSection, log: ResultLog | None = None) -> Publisher:

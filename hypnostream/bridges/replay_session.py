@@ -8,18 +8,20 @@ from pathlib import Path
 
 from msgspec import structs
 
+from hypnostream.bridges.breathing import IndicesSink, specs_of
 from hypnostream.bridges.journal import journaled_steps, segment_path
 from hypnostream.bridges.live_session import bed_of
 from hypnostream.bridges.messages import SESSION_ENDED
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.recording import read_recording
-from hypnostream.bridges.replay import Progress, ReplayOptions, bundle_of, publisher_of
+from hypnostream.bridges.replay import Progress, ReplayOptions, bundle_of, publisher_of, reference_events
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.run import Sink, drive, finish
 from hypnostream.bridges.said_before import said_before
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.bridges.summary import Summary
 from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
@@ -47,7 +49,7 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
         backend=backend.name,
         session_id=secrets.token_hex(8),
         title=record.name,
-        montage=Montage(tuple(bundle.channels), ()),
+        montage=Montage(specs_of(bundle, record.breathing), ()),
         streams=(),
         start_utc=record.start_utc,
     )
@@ -59,9 +61,11 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
         sinks: list[Sink] = [refused]
         if options.publish is not None:
             publish = structs.replace(options.config.publish, address=options.publish)
-            sinks.append(stack.enter_context(publisher_of(report, record.t0_s, publish)))
+            publisher = stack.enter_context(publisher_of(report, record.t0_s, publish))
+            sinks += [publisher, IndicesSink(bed, publisher)]
         bar = stack.enter_context(progress(record.name, len(before)))
-        sinks += [TableSink(stack.enter_context(report.table())), *([] if bar is None else [bar])]
+        table = TableSink(stack.enter_context(report.table()), report.event_table())
+        sinks += [table, *([] if bar is None else [bar])]
         outcome = drive(_paced(_steps(folder), options.speed, record.t0_s), bed, sinks, timed=options.speed is not None)
         end_s = bed.reached_s
         finish(bed, sinks, outcome, end_s, end_s, timed=False)
@@ -74,9 +78,15 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
         read = read_reference(options.reference, epochs=len(outcome.final), recording_start_utc=record.start_utc)
         report, notes = replace(report, reference=read.stages), (*notes, *read.notes)
     montage = Montage(bed.montage.specs, bed.montage.derivations, bed.montage.missing, notes)
-    return report.of(montage, bed.streams).write(
-        outcome, refused.said, outcome.timings(), annotations=outcome.annotations
-    ), report.folder.path
+    summary = report.of(montage, bed.streams).write(
+        outcome,
+        refused.said,
+        outcome.timings(),
+        annotations=outcome.annotations,
+        breathing=bed.breathing,
+        reference_events=reference_events(options, bed, record.t0_s, record.start_utc),
+    )
+    return summary, report.folder.path
 
 
 class _Refused:
@@ -86,6 +96,9 @@ class _Refused:
         self.said: list[str] = []
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """Nothing to keep."""
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
         """Nothing to keep."""
 
     def notice(self, notice: Notice) -> None:

@@ -1,6 +1,7 @@
 """The report folder: `epochs.parquet` while the night goes on, `hypnogram.png` and `summary.json` when it is over.
 
-Where something was annotated there is `annotations.parquet` too.
+Where something was annotated there is `annotations.parquet` too; where there was a sensor of breathing `events.parquet`
+and the scored night for other programs (see scored_write.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -8,7 +9,9 @@ from pathlib import Path
 
 from hypnostream.bridges.annotations import NightAnnotations, write_annotations
 from hypnostream.bridges.atomic import write_atomically
+from hypnostream.bridges.events_table import EventTable
 from hypnostream.bridges.picture import Night, draw_night
+from hypnostream.bridges.scored_write import ScoredNight, write_luna_annot, write_scored_edf, write_scored_xml
 from hypnostream.bridges.summary import Summary, encode_summary
 from hypnostream.bridges.tables import EpochTable, EpochTableHeader
 from hypnostream.errors import UserError
@@ -29,13 +32,16 @@ class ReportFolder:
         self.picture_path = path / "hypnogram.png"
         self.summary_path = path / "summary.json"
         self.annotations_path = path / "annotations.parquet"
+        self.events_path = path / "events.parquet"
+        self.scored_paths = tuple(path / f"scored.{suffix}" for suffix in ("edf", "xml", "annot"))
         try:
             path.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise UserError(f"{path} is a file: name a folder for the report") from None
         except OSError as error:
             raise UserError(f"{path} cannot be made: {error.strerror}; name another folder for the report") from error
-        for own in (self.epochs_path, self.picture_path, self.summary_path, self.annotations_path):
+        own_paths = (self.epochs_path, self.picture_path, self.summary_path, self.annotations_path, self.events_path)
+        for own in (*own_paths, *self.scored_paths):
             if own.exists() and not own.is_file():
                 raise UserError(f"{own} is not a file and would have to be replaced: name another folder")
 
@@ -60,6 +66,21 @@ class ReportFolder:
     def write_annotations(self, annotations: NightAnnotations) -> None:
         """Write the table of what was annotated; none when nothing was. Raises OSError when it cannot be written."""
         write_annotations(self.annotations_path, annotations)
+
+    def event_table(self, header: EpochTableHeader) -> EventTable:
+        """The table of events of this folder."""
+        return EventTable(self.events_path, header)
+
+    def write_breathing(self, table: EventTable, night: ScoredNight) -> None:
+        """Write all events, and the scored night in the forms of others. Raises OSError when they cannot be written."""
+        table.write()
+        for write, path in zip((write_scored_edf, write_scored_xml, write_luna_annot), self.scored_paths, strict=True):
+            write(path, night)
+
+    def remove_breathing(self) -> None:
+        """A night without breathing leaves none of an earlier one's. Raises OSError when it cannot be removed."""
+        for path in (self.events_path, *self.scored_paths):
+            path.unlink(missing_ok=True)
 
     def write_summary(self, summary: Summary) -> None:
         """Write the numbers, as the last of the files. Raises OSError when the file cannot be written."""

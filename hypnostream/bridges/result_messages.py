@@ -5,9 +5,12 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET
 
+from hypnostream.bridges.breathing_words import indices_line
 from hypnostream.bridges.messages import (
+    BREATHING_INDICES,
     EPOCH_TOPIC,
     EVENT_TOPIC,
+    INDICES_TOPIC,
     PROVISIONAL_TOPIC,
     Channel,
     EpochMessage,
@@ -16,9 +19,12 @@ from hypnostream.bridges.messages import (
     Moment,
     Origin,
     Probabilities,
+    RunningIndex,
     Stage,
+    StatusMessage,
 )
 from hypnostream.engine.respiration.event import Event
+from hypnostream.engine.respiration.indices import Indices
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.stream.stages import STAGES
 
@@ -87,6 +93,22 @@ def event_message(
         rule=event.rule or UNSET,
         signals=event.signals or UNSET,
         reason=event.reason[:_WORD_CHARACTERS] or UNSET,
+    )
+
+
+def indices_message(indices: Indices, *, seq: int, origin: Origin, time: Moment) -> StatusMessage:
+    """How breathing stands so far, as a notice."""
+    return StatusMessage(
+        topic=INDICES_TOPIC,
+        seq=seq,
+        origin=origin,
+        time=time,
+        state=BREATHING_INDICES,
+        detail=indices_line(indices.indices),
+        indices=tuple(
+            RunningIndex(**{name: getattr(each, name) for name in RunningIndex.__struct_fields__})
+            for each in indices.indices
+        ),
     )
 
 

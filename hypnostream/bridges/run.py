@@ -10,6 +10,7 @@ from hypnostream.bridges.messages import ANNOTATION
 from hypnostream.bridges.sayable import sayable
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bed_state import Said
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.clock import Clock, VirtualClock
 from hypnostream.stream.source import Annotation, Chunk, LiveSource, Notice, Source, Step, StreamInfo
@@ -25,6 +26,10 @@ class Sink(Protocol):
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
         """A result, said at stream time `now_s`, `latency_s` on the wall after the last sample that it waited for."""
+        ...
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """A revision of an event of breathing, said likewise."""
         ...
 
     def notice(self, notice: Notice) -> None:
@@ -50,9 +55,10 @@ class Keeper(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run said and what it took. `final` holds the final results, in order."""
+    """What a run said and what it took. `final` holds the final results, `events` all revisions, in order."""
 
     final: list[StageResult] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     annotations: list[Annotation] = field(default_factory=list)
     provisional: int = 0
     end_s: float = 0.0
@@ -175,7 +181,8 @@ def finish(bed: Bed, sinks: Sequence[Sink], outcome: Outcome, end_s: float, now_
     """No step comes any more: close everything up to the epoch in which stream time `end_s` lies."""
     started = time.perf_counter()
     outcome.end_s = end_s
-    said = Said(bed.finish(end_s), bed.losses())
+    said = bed.end(end_s)
+    said.notices += bed.losses()
     outcome.bed_s += time.perf_counter() - started
     _say(said, sinks, now_s, started if timed else None, outcome)
     outcome.wall_s += time.perf_counter() - started
@@ -196,3 +203,8 @@ def _say(said: Said, sinks: Sequence[Sink], now_s: float, arrived: float | None,
         latency_s = None if arrived is None else time.perf_counter() - arrived
         for sink in sinks:
             sink.publish(result, now_s, latency_s)
+    outcome.events += said.events
+    for event in said.events:
+        latency_s = None if arrived is None else time.perf_counter() - arrived
+        for sink in sinks:
+            sink.event(event, now_s, latency_s)

@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass, field
 
-from hypnostream.bridges.messages import ANNOTATION, EpochMessage, StatusMessage
+from hypnostream.bridges.messages import ANNOTATION, EpochMessage, EventMessage, StatusMessage
 from hypnostream.bridges.result_log import ResultLog
+from hypnostream.bridges.result_messages import event_said
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.stream.source import Annotation, Notice
 
 
 @dataclass(slots=True)
 class SaidBefore:
-    """Final results, annotations and every other notice, each in order."""
+    """Final results, revisions of events, annotations and every other notice, each in order."""
 
     final: list[StageResult] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     annotations: list[Annotation] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
@@ -23,6 +26,8 @@ def said_before(log: ResultLog) -> SaidBefore:
     for message in log.messages():
         if isinstance(message, EpochMessage):
             said.final.append(_result(message))
+        elif isinstance(message, EventMessage):
+            said.events += [event for event in [event_said(message)] if event is not None]
         elif isinstance(message, StatusMessage) and message.state == ANNOTATION:
             onset_s, duration_s = message.time.stream_s, message.seconds or 0.0
             said.annotations.append(Annotation(onset_s, duration_s, message.detail, message.subject or ""))

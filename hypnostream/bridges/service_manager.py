@@ -12,6 +12,7 @@ from collections.abc import Callable
 from hypnostream.bridges.messages import SESSION_ENDED
 from hypnostream.bridges.metrics import ENDING_S
 from hypnostream.bridges.overseer import Reading
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.source import Notice
 
@@ -52,6 +53,9 @@ class ServiceManager:
         if self._fed is None or now - self._fed >= FEED_S:
             tell("WATCHDOG=1")
             self._fed = now
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """Events are not for it."""
 
     def notice(self, notice: Notice) -> None:
         """The latest is what `systemctl status` shows. Once the session has ended no heartbeat comes any more."""

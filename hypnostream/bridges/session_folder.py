@@ -24,6 +24,7 @@ from hypnostream import __version__
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.bridges.folder_lock import is_locked
+from hypnostream.config import BreathingSection
 from hypnostream.errors import UserError
 
 SCHEMA: Final = "hypnostream.session"
@@ -37,6 +38,10 @@ _OF_A_SESSION: Final = (
     "summary.json",
     "hypnogram.png",
     "annotations.parquet",
+    "events.parquet",
+    "scored.edf",
+    "scored.xml",
+    "scored.annot",
 )
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Word = Annotated[str, Meta(max_length=500)]
@@ -46,9 +51,10 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a session is. `t0_s` is where its grid begins, in stream time, and `start_utc` the wall time of that; with
     `stream_clock` the streams say their time themselves, else it is this machine's LSL clock.
 
-    `subject` is a pseudonym, kept here and nowhere else. Given the same steps and these settings, a bed with the bundle
-    of this hash says the same again. From `ending_s` on, in stream time, nothing belongs to it any more, for the reason
-    `ending`; `ended_utc` is given when all that follows from that is done.
+    `subject` is a pseudonym, kept here and nowhere else. `breathing` is None in a session of a version that did not
+    score it. Given the same steps and these settings, a bed with the bundle of this hash says the same again. From
+    `ending_s` on, in stream time, nothing belongs to it any more, for the reason `ending`; `ended_utc` is given when
+    all that follows from that is done.
     """
 
     schema: Literal["hypnostream.session"] = SCHEMA
@@ -65,6 +71,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     stall_s: Annotated[float, Meta(gt=0)]
     provisional: bool
     channels: dict[str, str]
+    breathing: BreathingSection | None = None
     recorded: bool = False
     subject: Word | None = None
     ending_s: Finite | None = None

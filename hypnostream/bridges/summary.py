@@ -14,6 +14,7 @@ import msgspec
 from hypnostream import __version__
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.annotations import AnnotationSummary, PositionTime
+from hypnostream.bridges.breathing_report import BreathingSummary
 from hypnostream.bridges.tables import NOTICE
 from hypnostream.engine.agreement import Agreement
 from hypnostream.engine.results import StageResult
@@ -91,7 +92,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `input` is None when the night came live. `start_utc` is the wall time of the beginning of epoch 0, where it is
     known. `timings` are seconds by name; each name ends in `_s`. `agreement` is there when a reference was given.
     `lights_off_s` and `lights_on_s` are stream time, None where no marker said it. `annotations` are at most the first
-    thousand; `position_min` has a position only when one was ever said.
+    thousand; `position_min` has a position only when one was ever said. `breathing` is None where no sensor of it was.
     """
 
     schema: Literal["hypnostream.summary"] = SCHEMA
@@ -115,6 +116,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     annotations: list[AnnotationSummary] = []
     notices: list[NoticeSummary] = []
     position_min: dict[str, PositionTime] = {}
+    breathing: BreathingSummary | None = None
 
 
 def encode_summary(summary: Summary) -> bytes:

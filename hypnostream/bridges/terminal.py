@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hypnostream.bridges.run import Sink
 from hypnostream.bridges.summary import Summary
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.source import Notice
 
@@ -57,6 +58,9 @@ class _Bar:
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=self._done)
 
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """A bar has no words."""
+
     def notice(self, notice: Notice) -> None:
         """A bar has no words."""
 
@@ -102,5 +106,9 @@ def summary_lines(summary: Summary, folder: Path) -> list[str]:
         lines.append("in the night: " + ", ".join(f"{state} {count} x" for state, count in troubles.items()))
     if summary.agreement is not None:
         lines.append(agreement_line(summary.agreement))
+    if summary.breathing is not None:
+        from hypnostream.bridges.breathing_report import breathing_lines
+
+        lines += breathing_lines(summary.breathing)
     lines.append(f"report: {folder}/ (summary.json, epochs.parquet, hypnogram.png). Not a medical device.")
     return lines

@@ -10,8 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from hypnostream.bridges import messages
 from hypnostream.bridges.client import Client
-from hypnostream.bridges.messages import SESSION_ENDED, EpochMessage, Message, StatusMessage
+from hypnostream.bridges.messages import SESSION_ENDED, EpochMessage, EventMessage, Message, StatusMessage
 from hypnostream.bridges.terminal_hypnogram import COLOURS, DIM, MOST_EPOCHS, ROWS, hypnogram
 from hypnostream.stream.stages import EPOCH_S, STAGES
 
@@ -30,15 +31,18 @@ TROUGH: Final = "#20242c"
 EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 BAR_CELLS: Final = 14
 LONGEST_WORDS: Final = 60
+LONGEST_INDICES: Final = 240
 SENSORS: Final = 8
 NOTICES: Final = 3
+EVENTS: Final = 3
 SIDE_BY_SIDE_CELLS: Final = 84
 
 
 @dataclass(slots=True)
 class WatchState:
     """All that the view shows. `stages` holds up to 24 hours of epochs (None: absent), `ended` that the session said
-    so; the rest is the newest message of each sort and how messages fare on their way (`behind_s`: if late).
+    so, `events` the last ones of breathing, by id; the rest is the newest message of each sort and how messages fare on
+    their way (`behind_s`: if late).
     """
 
     address: str = ""
@@ -47,6 +51,8 @@ class WatchState:
     provisional: EpochMessage | None = None
     last: Message | None = None
     notices: deque[StatusMessage] = field(default_factory=lambda: deque(maxlen=NOTICES))
+    events: dict[str, EventMessage] = field(default_factory=dict)
+    indices: StatusMessage | None = None
     ended: bool = False
     alive: bool = False
     late_s: float = 0.0
@@ -60,7 +66,8 @@ class WatchState:
         if self.last is not None and message.origin.session_id != self.last.origin.session_id:
             self.stages.clear()
             self.notices.clear()
-            self.final = self.provisional = None
+            self.events.clear()
+            self.final = self.provisional = self.indices = None
             self.ended = False
         self.last = message
         match message:
@@ -70,6 +77,10 @@ class WatchState:
                 self.stages.pop(message.epoch, None)
             case EpochMessage():
                 self._settle(message)
+            case EventMessage():
+                self._happened(message)
+            case StatusMessage(state=messages.BREATHING_INDICES):
+                self.indices = message
             case StatusMessage():
                 self.notices.append(message)
                 self.ended = message.state == SESSION_ENDED
@@ -79,6 +90,14 @@ class WatchState:
         self.alive, self.late_s = client.alive, client.late_s
         self.behind_s = client.behind_s if client.late else None
         self.lost, self.malformed, self.restarts = client.lost, client.ledger.malformed, client.restarts
+
+    def _happened(self, message: EventMessage) -> None:
+        known = self.events.pop(message.event_id, None)
+        newer = message if known is None or message.revision >= known.revision else known
+        if newer.status != "withdrawn" and newer.event is not None:
+            self.events[message.event_id] = newer
+        while len(self.events) > EVENTS:
+            del self.events[next(iter(self.events))]
 
     def _settle(self, message: EpochMessage) -> None:
         self.stages[message.epoch] = message.stage
@@ -105,6 +124,9 @@ def render(state: WatchState, width: int) -> RenderableType:
         parts += [side_by_side, ""]
     else:
         parts += [_stages(state, min(BAR_CELLS, (inner - 16) // 2)), "", _sensors(state), ""]
+    parts += [_event(event, state) for event in state.events.values()]
+    if state.indices is not None:
+        parts.append(Text(_plain(state.indices.detail, LONGEST_INDICES), style=BRIGHT))
     parts += [_notice(notice, state) for notice in state.notices]
     parts.append(_footer(state))
     return Panel(
@@ -191,12 +213,23 @@ def _sensors(state: WatchState) -> Table:
     return table
 
 
+def _event(event: EventMessage, state: WatchState) -> Text:
+    lasts = "lasts" if event.t_end_s is None else f"{min(event.t_end_s - event.t_start_s, 1e6):.0f} s"
+    said = f"{_plain((event.event or '').replace('_', ' '))} {lasts}"
+    sure = f"  {event.status}, {_plain(event.rule or 'no rule')}, {event.confidence:.0%}"
+    return Text.assemble((_since_begin(event.t_start_s, state), DIM), (said, BRIGHT), (sure, DIM))
+
+
 def _notice(notice: StatusMessage, state: WatchState) -> Text:
     said = " ".join(_plain(part) for part in (notice.state.replace("_", " "), notice.subject) if part)
-    # Stream time may count from anywhere; an epoch tells where the night began.
-    epoch = state.final or state.provisional
-    when = "" if epoch is None else _clock(notice.time.stream_s - epoch.t_start_s + epoch.epoch * EPOCH_S) + "  "
+    when = _since_begin(notice.time.stream_s, state)
     return Text.assemble((when, DIM), (said, FAIR), ("  " + _plain(notice.detail), DIM))
+
+
+def _since_begin(stream_s: float, state: WatchState) -> str:
+    """When that was in the night; stream time may count from anywhere, an epoch tells where the night began."""
+    epoch = state.final or state.provisional
+    return "" if epoch is None else _clock(stream_s - epoch.t_start_s + epoch.epoch * EPOCH_S) + "  "
 
 
 def _footer(state: WatchState) -> Text:
@@ -224,6 +257,6 @@ def _clock(seconds: float) -> str:
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
-def _plain(text: str | None) -> str:
+def _plain(text: str | None, longest: int = LONGEST_WORDS) -> str:
     """Words from outside without control characters, which could drive the terminal, and of bounded length."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in (text or "")[:LONGEST_WORDS])
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in (text or "")[:longest])

@@ -1,6 +1,6 @@
 """One bed: the whole way of a sample, from a stream's chunk to what the session says. No clock, no socket, no file.
 
-    chunk -> path (ring, conditioner; one a stream) -> grid -> session
+    chunk -> path (ring, conditioner; one a stream) -> grid -> session -> breathing
 
 Replay and live run this same class; they differ only in where steps come from. What it says depends on its steps
 alone, and all that it remembers can be written down and taken up again.
@@ -11,6 +11,7 @@ from itertools import groupby
 
 from hypnostream.engine.bed_state import BedState, Said, StreamsState
 from hypnostream.engine.path import StreamCounts
+from hypnostream.engine.respiration.breathing import Breathing
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.engine.streams import Streams
@@ -27,6 +28,7 @@ class Bed:
 
     `overrides` are the configuration's [channels]; `stall_s` is after how much silence a stream has stalled, in
     seconds of the session's clock, `reorder_s` how long what overtook a chunk waits for it (in files nothing does).
+    The montage's first specs are the session's; those after them are for `breathing` (None: nothing is said of it).
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Bed:
         overrides: Mapping[str, str] | None = None,
         stall_s: float = STALL_S,
         reorder_s: float = 0.0,
+        breathing: Breathing | None = None,
     ) -> None:
-        self.session, self.provisional = session, provisional
+        self.session, self.breathing, self.provisional = session, breathing, provisional
         self.grid = Grid(montage.specs, session.t0_s, {}, lateness_s)
         self._streams = Streams(self.grid, streams, montage.derivations, overrides or {}, stall_s, reorder_s)
 
@@ -104,7 +107,7 @@ class Bed:
                     if arrival.kind == SOURCE_LOST:
                         self._streams.lose(arrival.subject)
         said.notices += self._streams.watch(step.now_s)
-        said.results = self.advance(step.now_s)
+        self._advance(step.now_s, said)
         if any(result.final for result in said.results):
             said.notices += self.losses()
         return said
@@ -119,39 +122,59 @@ class Bed:
             self._streams.push(chunk, now_s)
 
     def advance(self, now_s: float) -> list[StageResult]:
-        """Say what follows, at `now_s` of the session's clock on the scale of stream time, from all that was pushed."""
-        self._streams.flush(self.grid.due(now_s))
-        return self._say(self.grid.advance(now_s))
+        """The stages that follow, at `now_s` of the session's clock on the scale of stream time; see `step`."""
+        return self._advance(now_s, Said()).results
 
     def finish(self, end_s: float) -> list[StageResult]:
+        """The stages that `end` says."""
+        return self.end(end_s).results
+
+    def end(self, end_s: float) -> Said:
         """No sample comes any more: close everything up to the end of the epoch that `end_s` lies in."""
         self._streams.finish(int(end_s - self.session.t0_s + 1e-6))
-        return self._say(self.grid.finish(end_s))
+        said = self._say(self.grid.finish(end_s), Said())
+        if self.breathing is not None:
+            said.events += self.breathing.finish()
+        return said
 
     def snapshot(self) -> BedState:
         """A copy of all that this bed remembers."""
-        return BedState(*self._streams.snapshot(), self.grid.snapshot(), self.session.snapshot())
+        breathing = None if self.breathing is None else self.breathing.snapshot()
+        return BedState(*self._streams.snapshot(), self.grid.snapshot(), self.session.snapshot(), breathing)
 
     def restore(self, state: BedState) -> None:
         """Go on from a snapshot of a bed with the same bundle and settings."""
         self._streams.restore(StreamsState(state.t0_s, state.streams, state.waiting, state.past, state.paths))
         self.grid.restore(state.grid)
         self.session.restore(state.session)
+        if (self.breathing is None) != (state.breathing is None):
+            raise ValueError("a snapshot of a bed with breathing and one without do not fit")
+        if self.breathing is not None and state.breathing is not None:
+            self.breathing.restore(state.breathing)
 
     def _said_already(self, notice: Notice) -> bool:
         """That a stream with samples was found is said with what it serves."""
         return notice.kind == SOURCE_FOUND and notice.subject in {info.stream_id for info in self.streams}
 
-    def _say(self, closed: Sequence[Seconds]) -> list[StageResult]:
+    def _advance(self, now_s: float, said: Said) -> Said:
+        self._streams.flush(self.grid.due(now_s))
+        return self._say(self.grid.advance(now_s), said)
+
+    def _say(self, closed: Sequence[Seconds], said: Said) -> Said:
         """Every final stage; of provisional ones the latest: one that is overtaken before it is said helps nobody.
 
         So a bed that fell behind, or runs many times faster than life, catches up instead of falling behind further.
         """
-        results: list[StageResult] = []
-        for place, block in enumerate(closed):
+        inputs = len(self.session.bundle.channels)
+        for place, whole in enumerate(closed):
+            block, results = whole.of_first(inputs), list[StageResult]()
             behind = block.count - 1 if self.provisional and place == len(closed) - 1 else block.count
             if behind:
                 results += self.session.advance(block.part(0, behind), provisional=False)
             if behind < block.count:
                 results += self.session.advance(block.part(behind, block.count), provisional=True)
-        return results
+            if self.breathing is not None:
+                stages = {result.epoch: result.stage for result in results if result.final}
+                said.events += self.breathing.advance(whole, stages)
+            said.results += results
+        return said

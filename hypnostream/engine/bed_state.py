@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hypnostream.engine.path import PathState, StreamCounts
+from hypnostream.engine.respiration.breathing import BreathingState
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import SessionState
 from hypnostream.stream.grid import GridState
@@ -15,6 +17,7 @@ class Said:
     """What a bed says of one step."""
 
     results: list[StageResult] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     annotations: list[Annotation] = field(default_factory=list)
 
@@ -44,3 +47,4 @@ class BedState:
     paths: list[PathState]
     grid: GridState
     session: SessionState
+    breathing: BreathingState | None = None

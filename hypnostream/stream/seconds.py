@@ -28,3 +28,7 @@ class Seconds:
         """Those from `first` to before `stop`, counted from the first of these; views, no copies."""
         samples = tuple(each[first:stop] for each in self.samples)
         return Seconds(self.start + first, self.channels, samples, self.quality[:, first:stop])
+
+    def of_first(self, count: int) -> "Seconds":
+        """The same of the first `count` channels alone."""
+        return Seconds(self.start, self.channels[:count], self.samples[:count], self.quality[:count])

@@ -17,8 +17,9 @@ import pytest
 
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.lsl_results import SAME_CLOCK_S, StampClock, bridge_lsl
-from hypnostream.bridges.messages import HEARTBEAT_TOPIC, EventMessage, Moment, Origin, StatusMessage
+from hypnostream.bridges.messages import HEARTBEAT_TOPIC, Moment, Origin, StatusMessage
 from hypnostream.bridges.publisher import Publisher
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import ChannelState, StageResult
 
 pytestmark = pytest.mark.usefixtures("lsl_session_id")
@@ -32,22 +33,8 @@ def result(epoch: int, t0_s: float, stage: str | None = "N2", *, final: bool = T
     return StageResult(epoch, t0_s + 30.0 * epoch, final, 30, stage, reason, PROBABILITIES, channels)
 
 
-def event(publisher: Publisher, t_start_s: float, t_end_s: float | None, revision: int = 0) -> EventMessage:
-    return EventMessage(
-        topic="event",
-        seq=0,
-        origin=publisher.origin,
-        time=Moment(stream_s=0.0, utc_s=None, utc_uncertainty_s=None, published_utc_s=0.0),
-        event_id="a1",
-        revision=revision,
-        event="hypopnea",
-        absent_reason=None,
-        t_start_s=t_start_s,
-        t_end_s=t_end_s,
-        confidence=0.8,
-        channels=(),
-        latency_s=None,
-    )
+def event(t_start_s: float, t_end_s: float | None, revision: int = 0) -> Event:
+    return Event("a1", revision, "hypopnea", "preliminary", t_start_s, t_end_s, 0.8, "AASM 1A", ("flow",))
 
 
 @dataclass(frozen=True)
@@ -116,10 +103,10 @@ def test_stages_of_a_live_session_are_stamped_with_their_epoch_s_beginning() -> 
 def test_an_event_is_json_with_its_onset_and_duration() -> None:
     with bridged("apnea bed") as (publisher, inlets):
         onset_s = pylsl.local_clock() - 30.0
-        publisher.event(event(publisher, onset_s, None), pylsl.local_clock())
-        publisher.event(event(publisher, onset_s, onset_s + 12.5, revision=1), pylsl.local_clock())
-        publisher.event(event(publisher, onset_s, onset_s + 12.5, revision=1), pylsl.local_clock())
-        publisher.event(event(publisher, onset_s, onset_s + 13.0, revision=2), pylsl.local_clock())
+        publisher.event(event(onset_s, None), pylsl.local_clock())
+        publisher.event(event(onset_s, onset_s + 12.5, revision=1), pylsl.local_clock())
+        publisher.event(event(onset_s, onset_s + 12.5, revision=1), pylsl.local_clock())
+        publisher.event(event(onset_s, onset_s + 13.0, revision=2), pylsl.local_clock())
         said = [pulled(inlets.events) for _ in range(3)]
     content = [json.loads(sample[0]) for sample, _ in said]
     assert [each["duration_s"] for each in content] == [None, pytest.approx(12.5), pytest.approx(13.0)]

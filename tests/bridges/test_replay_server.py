@@ -1,6 +1,7 @@
 """What was missed is given again: publisher, log, replay address and client together, and hostile requests."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 import zmq
 from hypothesis import example, given, settings
@@ -24,7 +24,6 @@ from hypnostream.bridges.messages import (
     LOG_RESTORED,
     SESSION_RESUMED,
     EpochMessage,
-    EventMessage,
     HeartbeatMessage,
     Message,
     Moment,
@@ -48,6 +47,7 @@ from hypnostream.bridges.replay_messages import (
 )
 from hypnostream.bridges.replay_server import Shelf
 from hypnostream.bridges.result_log import ResultLog
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.errors import UserError
 from tests.bridges.test_result_log import full_disk
@@ -210,23 +210,9 @@ def test_notices_of_a_process_are_no_part_of_what_is_computed_again(session: Ses
 
 
 def test_an_event_is_numbered_logged_and_given_again(session: Session) -> None:
-    event = EventMessage(
-        topic="event",
-        seq=0,
-        origin=session.publisher.origin,
-        time=Moment(stream_s=0.0, utc_s=None, utc_uncertainty_s=None, published_utc_s=0.0),
-        event_id="e1",
-        revision=0,
-        event="apnea",
-        absent_reason=None,
-        t_start_s=1.0,
-        t_end_s=None,
-        confidence=0.5,
-        channels=(),
-        latency_s=None,
-    )
+    event = Event("e1", 0, "apnea", "preliminary", 1.0, None, 0.5, "AASM apnea, thermal sensor", ("thermistor",))
     session.publisher.event(event, 5.0)
-    session.publisher.event(msgspec.structs.replace(event, revision=1), 6.0)
+    session.publisher.event(dataclasses.replace(event, revision=1), 6.0)
     assert [(message.seq, message.time.stream_s) for message in session.log.messages()] == [(0, 5.0), (1, 6.0)]
 
 

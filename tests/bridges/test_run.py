@@ -12,6 +12,7 @@ from hypnostream.bridges.run import CATCH_UP_S, READ_S, Outcome, live_steps, rea
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.stream.clock import Clock, RealTimeClock, VirtualClock
@@ -32,9 +33,13 @@ class Listener:
     said: list[tuple[StageResult, float, float | None]] = field(default_factory=list)
     beats: list[float] = field(default_factory=list)
     noticed: list[Notice] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
         self.said.append((result, now_s, latency_s))
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        self.events.append(event)
 
     def notice(self, notice: Notice) -> None:
         self.noticed.append(notice)

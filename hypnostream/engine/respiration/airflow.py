@@ -1,5 +1,6 @@
 """From samples to levels of airflow: normal, reduced, absent or unknown, and since when; one second after another."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -101,10 +102,13 @@ def _ticks(state: AirflowState, samples: NDArray[np.float64], known: NDArray[np.
     """The ticks (5, 5) of the sensors and of the sum of the belts, each of which counts by its own baseline."""
     ticks = env.smoothed(state.envelope, samples, known)
     belts = ticks[THORAX : ABDOMEN + 1] / state.baseline.level[THORAX : ABDOMEN + 1, None]
-    there = ~np.isnan(belts)
-    total = np.where(there, belts, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-    total[~there.any(axis=0)] = np.nan
-    return np.concatenate((ticks, total[None]))
+    total = [_mean(*each) for each in zip(*belts.tolist(), strict=True)]  # of so few numbers faster than by numpy
+    return np.concatenate((ticks, [total]))
+
+
+def _mean(one: float, other: float) -> float:
+    """The mean of those that are known."""
+    return (one + other) / 2 if one == one and other == other else one if one == one else other
 
 
 def _left(state: AirflowState, settings: AirflowSettings, excursion: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,34 +132,47 @@ def _left(state: AirflowState, settings: AirflowSettings, excursion: NDArray[np.
     return left
 
 
-def _levels(left: NDArray[np.float64], settings: AirflowSettings) -> tuple[NDArray[np.int64], int]:
-    """The level at each tick (5,), and the sensors that told of it."""
-    rules = settings.rules
-    flow, thermistor, effort = left[FLOW], left[THERMISTOR], left[EFFORT_SUM]
-    has_flow, has_thermistor = ~np.isnan(flow), ~np.isnan(thermistor)
-    airflow = has_flow | has_thermistor
-    if not airflow.any():
-        reduced, absent = effort < rules.reduced_below, effort < settings.surrogate_absent_below
-        return _coded(~np.isnan(effort), reduced, absent), BY_EFFORT if not np.isnan(effort[-1]) else 0
-    # Each sensor is the other's substitute, and its witness: who breathes through the mouth breathes.
-    mouth = (flow < rules.absent_below) & (thermistor >= rules.reduced_below)
-    absent = np.where(
-        has_thermistor,
-        (thermistor < rules.absent_below) & ~(flow >= rules.reduced_below),
-        flow < rules.absent_below,
-    )
-    reduced = np.where(has_flow & ~mouth, flow, thermistor) < rules.reduced_below
-    sensors = BY_FLOW * bool(has_flow[-1] and not mouth[-1]) | BY_THERMISTOR * bool(has_thermistor[-1])
-    return _coded(airflow, reduced, absent), sensors
+def _levels(left: NDArray[np.float64], settings: AirflowSettings) -> tuple[list[int], int]:
+    """The level at each tick, and the sensors that told of it."""
+    by_row = left.tolist()  # of so few numbers it is faster than by numpy
+    flow, thermistor, effort = by_row[FLOW], by_row[THERMISTOR], by_row[EFFORT_SUM]
+    if not any(one == one or other == other for one, other in zip(flow, thermistor, strict=True)):
+        return [_by_effort(each, settings) for each in effort], BY_EFFORT if effort[-1] == effort[-1] else 0
+    levels = [_by_airflow(one, other, settings.rules) for one, other in zip(flow, thermistor, strict=True)]
+    flowing = flow[-1] == flow[-1] and not _is_mouth(flow[-1], thermistor[-1], settings.rules)
+    return levels, BY_FLOW * flowing | BY_THERMISTOR * (thermistor[-1] == thermistor[-1])
 
 
-def _coded(known: NDArray[np.bool_], reduced: NDArray[np.bool_], absent: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.where(known, np.where(absent, ABSENT, np.where(reduced, REDUCED, NORMAL)), UNKNOWN)
+def _by_effort(effort: float, settings: AirflowSettings) -> int:
+    if math.isnan(effort):
+        return UNKNOWN
+    return _coded(effort < settings.rules.reduced_below, effort < settings.surrogate_absent_below)
 
 
-def _told(state: AirflowState, second: int, levels: NDArray[np.int64], sensors: int) -> list[Airflow]:
+def _by_airflow(flow: float, thermistor: float, rules: RuleSettings) -> int:
+    """Each sensor is the other's substitute, and its witness: who breathes through the mouth breathes."""
+    has_flow, has_thermistor = not math.isnan(flow), not math.isnan(thermistor)
+    if not has_flow and not has_thermistor:
+        return UNKNOWN
+    if has_thermistor:
+        absent = thermistor < rules.absent_below and not flow >= rules.reduced_below
+    else:
+        absent = flow < rules.absent_below
+    by_flow = has_flow and not _is_mouth(flow, thermistor, rules)
+    return _coded((flow if by_flow else thermistor) < rules.reduced_below, absent)
+
+
+def _is_mouth(flow: float, thermistor: float, rules: RuleSettings) -> bool:
+    return flow < rules.absent_below and thermistor >= rules.reduced_below
+
+
+def _coded(reduced: bool, absent: bool) -> int:
+    return ABSENT if absent else REDUCED if reduced else NORMAL
+
+
+def _told(state: AirflowState, second: int, levels: list[int], sensors: int) -> list[Airflow]:
     told: list[Airflow] = []
-    for tick, level in enumerate(levels.tolist()):
+    for tick, level in enumerate(levels):
         now_s = second + (tick + 1) * TICK_S
         if level != state.level:
             row = FLOW if sensors & BY_FLOW else THERMISTOR if sensors & BY_THERMISTOR else EFFORT_SUM
@@ -207,11 +224,11 @@ def _renew_baseline(
     settings: AirflowSettings,
     second: int,
     excursion: NDArray[np.float64],
-    levels: NDArray[np.int64],
+    levels: list[int],
     sensors: int,
 ) -> None:
     """Let the second count to the baseline, or not, and seconds before it again, once it is seen what they were."""
-    low = bool((levels >= REDUCED).any())
+    low = max(levels) >= REDUCED
     if not low and state.low_from >= 0:
         if second - state.low_from + state.history.window_s < settings.rules.least_s:
             count_again(state.baseline, state.low_from, second)

@@ -88,9 +88,14 @@ class ArousalDetector:
         self, settings: ArousalSettings = ArousalSettings(), rate_hz: int = 100, signals: tuple[str, ...] = ("eeg",)
     ) -> None:
         self.settings, self.rate_hz, self.signals = settings, rate_hz, signals
-        self._window = np.hanning(rate_hz + 1)[:-1]
+        # The transform as a matrix: of the 22 frequencies alone that count.
         hz = np.fft.rfftfreq(rate_hz, 1 / rate_hz)
-        self._bands = np.stack([(hz >= low) & (hz < high) for low, high in _BANDS_HZ], axis=1).astype(np.float64)
+        bands = np.stack([(hz >= low) & (hz < high) for low, high in _BANDS_HZ], axis=1)
+        used = bands.any(axis=1)
+        angle = 2 * np.pi * hz[used] * np.arange(rate_hz)[:, None] / rate_hz
+        waves = np.concatenate((np.cos(angle), np.sin(angle)), axis=1)
+        self._waves = np.hanning(rate_hz + 1)[:-1, None] * waves  # (rate, 2 frequencies)
+        self._bands = np.concatenate((bands[used], bands[used])).astype(np.float64)  # (2 frequencies, 3)
 
     def fresh(self) -> ArousalState:
         """The state before the first second."""
@@ -118,9 +123,11 @@ class ArousalDetector:
         second = state.next_second
         power = self._powers(state, eeg, emg)
         shift, rise = self._shift(state, power)
-        for ring, value in ((state.power, power), (state.shifts, shift), (state.rises, rise)):
-            ring[:-1] = ring[1:]
-            ring[-1] = value
+        state.power[:-1] = state.power[1:]
+        state.power[-1] = power
+        _, *shifts = state.shifts.tolist()
+        _, *rises = state.rises.tolist()
+        state.shifts[:], state.rises[:] = (*shifts, shift), (*rises, rise)
         state.stable[:-1] = state.stable[1:]
         state.stable[-1] = eeg is not None and stage > _WAKE
         state.next_second += 1
@@ -139,8 +146,8 @@ class ArousalDetector:
             samples = eeg.astype(np.float64)
             half = self.rate_hz // 2
             windows = [samples, np.concatenate((state.tail, samples[:-half]))] if len(state.tail) else [samples]
-            spectrum = np.fft.rfft(np.stack(windows) * self._window)
-            density = (spectrum.real**2 + spectrum.imag**2).sum(axis=0) / len(windows)
+            spectrum = np.array(windows) @ self._waves
+            density = (spectrum * spectrum).sum(axis=0) / len(windows)
             power[:_EMG] = np.log(density @ self._bands + 1.0)
             state.tail = samples[-half:]
         if emg is not None:
@@ -163,7 +170,9 @@ class ArousalDetector:
         """An arousal that has lasted for 3 s."""
         settings = self.settings
         least = settings.each * settings.shift
-        if not (state.shifts.min() >= least and state.shifts.mean() >= settings.shift):  # NaN is neither
+        if not state.shifts[-1] >= least:  # NaN is not either
+            return []
+        if not (state.shifts.min() >= least and state.shifts.mean() >= settings.shift):
             return []
         state.rise = _largest(state.rises)
         rem = stage == _REM

@@ -1,5 +1,6 @@
 """The sensors of breathing, as the montage resolver finds them. No model is needed to read them, so no bundle."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from hypnostream.stream.channels import ChannelSpec
@@ -17,3 +18,9 @@ RESPIRATION_CHANNELS: Final = (
     ChannelSpec("spo2", "spo2", "%", 1, ("SpO2",), None, None),
     ChannelSpec("ecg", "ecg", "uV", ECG_HZ, ("ECG", "ECG1-ECG2", "ECG1-ECG3"), 0.5, None),
 )
+
+
+def with_respiration(specs: Sequence[ChannelSpec]) -> tuple[ChannelSpec, ...]:
+    """A model's inputs, then the sensors of breathing; where both have a name, the model's is what it means."""
+    names = {spec.name for spec in specs}
+    return *specs, *(spec for spec in RESPIRATION_CHANNELS if spec.name not in names)

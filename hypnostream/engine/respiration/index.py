@@ -39,7 +39,9 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Severity:
-    """The band of an index, with both denominators; `low` and `high` are the bands of its interval's ends."""
+    """The band of an index, with both denominators; `low` and `high` are the bands of its interval's ends, the upper
+    one with all that may yet count.
+    """
 
     band: str
     low: str
@@ -111,7 +113,8 @@ def severity(index: Index, least_hours: float, sleep_hours: float, recorded_hour
     """The band of an AHI or REI, None when it has no value or its hours are fewer than `least_hours`."""
     if index.value is None or index.low is None or index.high is None or index.hours < least_hours:
         return None
-    return Severity(_band(index.value), _band(index.low), _band(index.high), index, sleep_hours, recorded_hours)
+    high = index.high + index.preliminary / index.hours
+    return Severity(_band(index.value), _band(index.low), _band(high), index, sleep_hours, recorded_hours)
 
 
 def _band(per_hour: float) -> str:

@@ -29,9 +29,13 @@ LOW_PERCENT: Final = 90.0
 
 @dataclass(frozen=True, slots=True)
 class IndexSettings:
-    """`level` of the intervals; `least_hours` of a denominator before a band is given (CMS NCD 240.4 asks for 2 h)."""
+    """`level` of the intervals; `least_hours` of a denominator before a band is given (CMS NCD 240.4 asks for 2 h).
+
+    `rule` is that of hypopneas whose index comes first and has the band.
+    """
 
     level: float = 0.95
+    rule: str = AASM_1A.name
     least_hours: float = 2.0
     burden: HypoxicBurdenSettings = field(default_factory=HypoxicBurdenSettings)
 
@@ -73,7 +77,8 @@ class Indices:
 
 @dataclass(slots=True)
 class IndicesState:
-    """What was said so far. The lists are by epoch: its final stage, and how many of its seconds are known or low.
+    """What was said so far. The lists are by epoch: its final stage, and how many of its seconds have airflow, have
+    belts in its place, or have a saturation that is known, or low.
 
     `unmeasured` are breathing events whose saturation is still to come.
     """
@@ -81,6 +86,7 @@ class IndicesState:
     events: dict[str, Event] = field(default_factory=dict)
     stages: list[int] = field(default_factory=list)
     breathing_s: list[int] = field(default_factory=list)
+    surrogate_s: list[int] = field(default_factory=list)
     saturation_s: list[int] = field(default_factory=list)
     low_s: list[int] = field(default_factory=list)
     unknown_s: int = 0
@@ -118,9 +124,10 @@ class RunningIndices:
         """Take the final stage of an epoch, None when it has none. Raises ValueError for a name not in STAGES."""
         _put(self.state.stages, epoch, UNSCORED if stage is None else STAGES.index(stage), UNSCORED)
 
-    def breathed(self, second: int, known: bool) -> None:
-        """Take whether a second had a sensor in which breathing events could be seen."""
+    def breathed(self, second: int, known: bool, surrogate: bool = False) -> None:
+        """Take whether a second had airflow in which events could be seen, or belts alone in which surrogates could."""
         _count(self.state.breathing_s, second // EPOCH_S, int(known))
+        _count(self.state.surrogate_s, second // EPOCH_S, int(surrogate))
 
     def saturated(self, seconds: Iterable[OximetrySecond]) -> None:
         """Take settled seconds of the oximeter."""
@@ -162,12 +169,13 @@ class RunningIndices:
         where = {event.event_id: self._where(event, by_epoch) for event in breathing}
         in_sleep = [event for event in breathing if where[event.event_id] == "sleep"]
         found: list[Index] = []
-        for rule in _HYPOPNEAS:
+        for rule in sorted(_HYPOPNEAS, key=lambda name: name != self.settings.rule):
             asleep_by, all_by = ([e for e in those if _counts(e, rule)] for those in (in_sleep, breathing))
             found.append(rate("AHI", rule, asleep_by, sleep_hours, "hours of sleep", level))
             found.append(rate("REI", rule, all_by, recorded_hours, "recorded hours", level))
         surrogates = [event for event in breathing if "surrogate" in event.rule]
-        found.append(rate("REI", "surrogate", surrogates, recorded_hours, "recorded hours", level))
+        surrogate_hours = sum(state.surrogate_s) / 3600
+        found.append(rate("REI", "surrogate", surrogates, surrogate_hours, "recorded hours", level))
         falls = [event for event in holding if event.kind == DESATURATION]
         for rule, rules in ((RULE_3, (RULE_3, RULE_4)), (RULE_4, (RULE_4,))):
             those = [event for event in falls if event.rule in rules]

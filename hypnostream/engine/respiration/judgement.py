@@ -98,7 +98,8 @@ class Judgement:
         fall = None if self.saturation is None else self.saturation.fall_after(start_s, end_s)
         percent = None if fall is None else fall.percent
         known = fall is not None and percent is not None and fall.settled and fall.known_fraction >= _SEEN_SHARE
-        arousal = None if self.arousals is None else self.arousals.arousal_near(end_s)
+        asked = self.arousals if self.rules.own_arousals else None
+        arousal = None if asked is None else asked.arousal_near(end_s)
         return r.Evidence(percent, known, arousal)
 
     def _sensors(self, start_s: float, end_s: float) -> int:

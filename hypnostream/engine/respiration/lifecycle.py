@@ -15,14 +15,16 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol
 
 from hypnostream.engine.respiration.event import Event, Status
-from hypnostream.engine.respiration.rules import Evidence, HypopneaRule, RuleSettings, deniable, met
+from hypnostream.engine.respiration.rules import Evidence, HypopneaRule, RuleSettings, deniable, fell, met
 
 UNKNOWN, NORMAL, REDUCED, ABSENT = range(4)
 # A level's beginning is told no later than this after it.
 TOLD_WITHIN_S: Final = 12.0
 LEAST_FALL_PERCENT: Final = 3.0
-# A hypopnea before its evidence is worth so much of one that has it.
+# A hypopnea before its evidence is worth so much of one that has it,
 PROVISIONAL: Final = 0.6
+# and one that rests on an arousal of ours no more than such an arousal.
+BY_AROUSAL: Final = 0.3
 
 
 class Airflow(NamedTuple):
@@ -211,14 +213,23 @@ class Lifecycle:
         if rule is not None:
             if said_final and record.said.rule == rule.name:
                 return []
-            verdict = verdict._replace(rule=rule.name, reason=joined(verdict.reason, _words(evidence)))
+            verdict = verdict._replace(rule=rule.name, reason=joined(verdict.reason, self._words(evidence)))
+            if not fell(rule, evidence):
+                verdict = verdict._replace(confidence=min(verdict.confidence, BY_AROUSAL))
             return self._say(record, "amended" if said_final else "final", verdict)
         if said_final or not (seen or ended):
             return []
         if seen and deniable(rules, evidence):
-            return self._withdraw(record, f"no evidence: {_words(evidence)}", judge)
+            return self._withdraw(record, f"no evidence: {self._words(evidence)}", judge)
         why = "SpO2 not known, so it stays preliminary" if seen else "the recording ended before its evidence"
         return self._say(record, "preliminary", verdict._replace(reason=joined(verdict.reason, why)))
+
+    def _words(self, evidence: Evidence) -> str:
+        fall = "SpO2 not known" if evidence.fall_percent is None else f"SpO2 fell by {evidence.fall_percent:.1f} %"
+        if not self.settings.own_arousals:
+            return f"{fall}, arousals not counted"
+        arousal = {True: "an arousal (ours: EEG frequency shift)", False: "no arousal", None: "arousals not known"}
+        return f"{fall}, {arousal[evidence.arousal]}"
 
     def _begin(self, stretch: Stretch, absent: bool) -> Record:
         self.state.events += 1
@@ -265,9 +276,3 @@ class Lifecycle:
 def joined(*clauses: str) -> str:
     """Clauses for people as one."""
     return "; ".join(clause for clause in clauses if clause)
-
-
-def _words(evidence: Evidence) -> str:
-    fall = "SpO2 not known" if evidence.fall_percent is None else f"SpO2 fell by {evidence.fall_percent:.1f} %"
-    arousal = {True: "an arousal", False: "no arousal", None: "arousals not known"}[evidence.arousal]
-    return f"{fall}, {arousal}"

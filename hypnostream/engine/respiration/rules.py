@@ -53,7 +53,9 @@ class RuleSettings:
 
     Events with less than `merge_gap_s` between them are one; one that is longer than `longest_s` is none, but a new
     way of breathing or a sensor that slipped. Evidence is waited for until `evidence_s` after the end. `pap` says that
-    `flow` is the flow of a PAP device; `linearise` takes the root of what is left of nasal pressure.
+    `flow` is the flow of a PAP device; `linearise` takes the root of what is left of nasal pressure. `own_arousals`
+    lets arousals that were found here support a hypopnea where saturation does not: they are no one's scoring, so it is
+    off unless asked for.
     """
 
     absent_below: float = 0.1
@@ -65,16 +67,20 @@ class RuleSettings:
     hypopnea_rules: tuple[HypopneaRule, ...] = (AASM_1B, AASM_1A)
     pap: bool = False
     linearise: bool = False
+    own_arousals: bool = False
 
 
 def met(rules: tuple[HypopneaRule, ...], evidence: Evidence) -> HypopneaRule | None:
     """The first of the rules that the evidence meets."""
     for rule in rules:
-        if evidence.fall_percent is not None and evidence.fall_percent >= rule.least_fall_percent:
-            return rule
-        if rule.arousal_counts and evidence.arousal:
+        if fell(rule, evidence) or (rule.arousal_counts and evidence.arousal):
             return rule
     return None
+
+
+def fell(rule: HypopneaRule, evidence: Evidence) -> bool:
+    """Whether saturation alone meets the rule."""
+    return evidence.fall_percent is not None and evidence.fall_percent >= rule.least_fall_percent
 
 
 def deniable(rules: tuple[HypopneaRule, ...], evidence: Evidence) -> bool:

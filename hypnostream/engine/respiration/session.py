@@ -8,11 +8,11 @@ import numpy as np
 
 from hypnostream.engine.respiration.airflow import AirflowSettings, AirflowState, fresh_airflow, take_second
 from hypnostream.engine.respiration.arousal_memory import ArousalMemory
-from hypnostream.engine.respiration.channels import RESPIRATION_HZ
+from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS, RESPIRATION_HZ
 from hypnostream.engine.respiration.desaturation_events import desaturation_event
 from hypnostream.engine.respiration.effort import EffortSettings
 from hypnostream.engine.respiration.event import Event
-from hypnostream.engine.respiration.history import ROW_NAMES
+from hypnostream.engine.respiration.history import HISTORY_S, ROW_NAMES
 from hypnostream.engine.respiration.judgement import Judgement
 from hypnostream.engine.respiration.lifecycle import Lifecycle, LifecycleState
 from hypnostream.engine.respiration.oximetry import Oximetry, OximetrySecond, OximetrySettings, OximetryState
@@ -43,8 +43,10 @@ class RespirationState:
 class RespirationSession:
     """The pure processing of one bed; second s begins at stream time `t0_s` + s.
 
-    `channels` are the specs that the `channels` of the seconds are indices into; those with the names of
-    RESPIRATION_CHANNELS are read, the others are passed over, and one that never comes is unknown throughout.
+    `channels` are the specs that the `channels` of the seconds are indices into; those of RESPIRATION_CHANNELS are
+    read, the others are passed over, and one that never comes is unknown throughout. Of the last call of
+    `advance`, `settled` are the seconds of the oximeter that it settled, and `told_by` says which sensors told of
+    airflow in each of its seconds, as bits (see history.py).
     """
 
     def __init__(
@@ -52,13 +54,21 @@ class RespirationSession:
     ) -> None:
         self.t0_s = t0_s
         self.settings = settings or RespirationSettings()
-        self._row_of = {i: ROW_NAMES.index(spec.name) for i, spec in enumerate(channels) if spec.name in ROW_NAMES}
-        self._spo2 = next((i for i, spec in enumerate(channels) if spec.name == "spo2"), None)
+        names = {i: spec.name for i, spec in enumerate(channels) if spec in RESPIRATION_CHANNELS}
+        self._row_of = {i: ROW_NAMES.index(name) for i, name in names.items() if name in ROW_NAMES}
+        self._spo2 = next((i for i, name in names.items() if name == "spo2"), None)
+        self.settled: list[OximetrySecond] = []
+        self.told_by: list[int] = []
         self._next_second = 0
         self._airflow = fresh_airflow(self.settings.airflow)
         self._lifecycle = Lifecycle(self.settings.airflow.rules)
         self._oximetry = Oximetry(t0_s, self.settings.oximetry)
         self._arousals = ArousalMemory(t0_s)
+
+    @property
+    def oximetry(self) -> Oximetry:
+        """The oximeter as evidence."""
+        return self._oximetry
 
     def snapshot(self) -> RespirationState:
         """A copy of all that this session remembers."""
@@ -86,9 +96,10 @@ class RespirationSession:
             raise ValueError(f"second {self._next_second} was told of twice")
         self._arousals.tell(events, known)
 
-    def advance(self, seconds: Seconds) -> list[Event]:
+    def advance(self, seconds: Seconds, arousals: Sequence[tuple[Sequence[Event], bool]] = ()) -> list[Event]:
         """Take consecutive whole seconds; the revisions of events that follow from them, second by second.
 
+        Where `arousals` are given, one a second, they are told as by `tell_arousals` and are among what is returned.
         Raises ValueError when a second is skipped or repeated: the grid's promise is broken and time with it.
         """
         if seconds.start != self._next_second:
@@ -104,14 +115,20 @@ class RespirationSession:
             elif channel == self._spo2:
                 percent, percent_quality = seconds.samples[place], seconds.quality[place]
         events: list[Event] = []
+        self.settled, self.told_by = [], []
         for i in range(seconds.count):
+            if arousals:
+                self.tell_arousals(*arousals[i])
+                events += arousals[i][0]
             for settled in self._oximetry.advance(percent[i], percent_quality[i : i + 1]):
                 events += self._desaturations(settled)
+                self.settled.append(settled)
             judgement = self._judgement()
             for airflow in take_second(self._airflow, self.settings.airflow, samples[i], known[i]):
                 since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
                 events += self._lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
             self._next_second += 1
+            self.told_by.append(int(self._airflow.history.sensors[(self._next_second - 1) % HISTORY_S]))
         return events
 
     def finish(self) -> list[Event]:

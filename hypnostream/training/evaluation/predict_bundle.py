@@ -10,6 +10,7 @@ from hypnostream.bridges.run import drive, finish
 from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle, load_bundle
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
@@ -38,6 +39,9 @@ class SaidSeconds:
         """Keep it, if there was anything to say."""
         if result.stage is not None and 0 <= result.epoch < len(self.probabilities):
             self.probabilities[result.epoch, result.seconds - 1] = result.probabilities
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """Not kept."""
 
     def notice(self, notice: Notice) -> None:
         """Not kept."""

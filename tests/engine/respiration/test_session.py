@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypnostream.engine.respiration.airflow import AirflowSettings
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
 from hypnostream.engine.respiration.event import APNEA, APNEAS, AROUSAL, DESATURATION, HYPOPNEA, Event
 from hypnostream.engine.respiration.event_timing import event_timing
-from hypnostream.engine.respiration.session import RespirationSession, RespirationState
+from hypnostream.engine.respiration.rules import RuleSettings
+from hypnostream.engine.respiration.session import RespirationSession, RespirationSettings, RespirationState
 from hypnostream.engine.written_state import read_state, write_state
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.simulator import Night, NightSettings, simulate_night
@@ -68,14 +70,28 @@ def test_an_oximeter_lost_during_the_fall_denies_no_hypopnea() -> None:
 
 def test_an_arousal_makes_a_hypopnea_by_rule_1a_and_only_where_an_eeg_was_there() -> None:
     seconds = night()[1]
+    counted = RespirationSettings(airflow=AirflowSettings(rules=RuleSettings(own_arousals=True)))
     for told in (True, False):
-        session, events = RespirationSession(RESPIRATION_CHANNELS), []
+        session, events = RespirationSession(RESPIRATION_CHANNELS, settings=counted), []
         for second in range(seconds.count):
             arousal = Event("arousal-1", 1, AROUSAL, "final", 802.5, 808.0, 0.8, "AASM arousal", ("eeg",))
             session.tell_arousals([arousal] if told and second == 808 else [], True)
             events += session.advance(seconds.part(second, second + 1))
         last = [e for e in holding(events + session.finish(), HYPOPNEA) if e.start_s > 700]
         assert [(event.status, event.rule) for event in last] == ([("final", "AASM 1A")] if told else [])
+        assert all(event.confidence <= 0.3 and "arousal (ours" in event.reason for event in last)
+
+
+def test_arousals_of_ours_make_no_hypopnea_unless_that_is_asked_for() -> None:
+    seconds = night()[1]
+    arousal = Event("arousal-1", 1, AROUSAL, "final", 802.5, 808.0, 0.8, "ours: EEG frequency shift", ("eeg",))
+    told: list[tuple[list[Event], bool]] = [([arousal] if s == 808 else [], True) for s in range(seconds.count)]
+    session = RespirationSession(RESPIRATION_CHANNELS)
+    events = session.advance(seconds, told) + session.finish()
+    assert arousal in events
+    assert [event for event in events if event != arousal] == list(everything())
+    withdrawn = [e for e in events if e.status == "withdrawn" and e.kind == HYPOPNEA and e.start_s > 700]
+    assert withdrawn[-1].reason.endswith("arousals not counted")
 
 
 def test_without_belts_an_apnea_has_no_type_and_without_a_thermistor_its_rule_says_so() -> None:

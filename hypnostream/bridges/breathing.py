@@ -1,0 +1,55 @@
+"""Breathing at a bed: by its configuration, and its indices as they are published."""
+
+from hypnostream.bridges.publisher import Publisher
+from hypnostream.config import BreathingSection
+from hypnostream.engine.bed import Bed
+from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.respiration.airflow import AirflowSettings
+from hypnostream.engine.respiration.breathing import Breathing, BreathingSettings
+from hypnostream.engine.respiration.channels import with_respiration
+from hypnostream.engine.respiration.event import Event
+from hypnostream.engine.respiration.indices import IndexSettings
+from hypnostream.engine.respiration.rules import AASM_1A, AASM_1B, RuleSettings
+from hypnostream.engine.respiration.session import RespirationSettings
+from hypnostream.engine.results import StageResult
+from hypnostream.stream.channels import ChannelSpec
+from hypnostream.stream.source import Notice
+
+
+def specs_of(bundle: Bundle, section: BreathingSection | None) -> tuple[ChannelSpec, ...]:
+    """What a bed looks for: the model's inputs, then the sensors of breathing where that is on."""
+    return with_respiration(bundle.channels) if section is not None and section.enabled else tuple(bundle.channels)
+
+
+def breathing_of(bundle: Bundle, section: BreathingSection | None, t0_s: float) -> Breathing | None:
+    """What scores breathing on the grid of `specs_of`, None where that is off."""
+    if section is None or not section.enabled:
+        return None
+    rules = RuleSettings(pap=section.pap, own_arousals=section.arousals)
+    settings = BreathingSettings(
+        respiration=RespirationSettings(airflow=AirflowSettings(rules=rules)),
+        indices=IndexSettings(rule={"1A": AASM_1A, "1B": AASM_1B}[section.rule].name),
+    )
+    return Breathing(specs_of(bundle, section), t0_s, settings)
+
+
+class IndicesSink:
+    """A sink that publishes the indices of the night so far with each final stage, once there is breathing."""
+
+    def __init__(self, bed: Bed, publisher: Publisher) -> None:
+        self._bed, self._publisher = bed, publisher
+
+    def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        """An epoch is over: say how things stand."""
+        breathing = self._bed.breathing
+        if result.final and breathing is not None and breathing.begun:
+            self._publisher.indices(breathing.indices, now_s)
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        """It is in the indices when the next epoch is over."""
+
+    def notice(self, notice: Notice) -> None:
+        """Nothing to say."""
+
+    def heartbeat(self, now_s: float) -> None:
+        """Nothing to say."""

@@ -1,0 +1,255 @@
+"""All that a bed says of breathing: the sensors of breathing, the heart, arousals, and the indices of the night so far.
+
+Before a sensor of breathing has sent anything nothing is computed and nothing is remembered but the stages. Within a
+second the arousals are told before airflow is judged; the stage of a second is the last that was final before it.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.respiration.arousal import ArousalDetector, ArousalSettings, ArousalState
+from hypnostream.engine.respiration.autonomic_arousal import AutonomicSettings, AutonomicState, find
+from hypnostream.engine.respiration.beats import BeatDetector, BeatSettings, BeatState
+from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
+from hypnostream.engine.respiration.event import Event
+from hypnostream.engine.respiration.heart_rate import HeartRate, HeartRateSettings, HeartRateState
+from hypnostream.engine.respiration.history import BY_EFFORT, BY_FLOW, BY_THERMISTOR
+from hypnostream.engine.respiration.indices import IndexSettings, Indices, IndicesState, RunningIndices
+from hypnostream.engine.respiration.lifecycle import joined
+from hypnostream.engine.respiration.session import RespirationSession, RespirationSettings, RespirationState
+from hypnostream.stream.channels import NEVER_PRESENT, OK, ChannelSpec
+from hypnostream.stream.seconds import Seconds
+from hypnostream.stream.stages import EPOCH_S, STAGES, UNSCORED
+
+_UNKNOWN = 255  # as a percentage
+
+
+@dataclass(frozen=True, slots=True)
+class BreathingSettings:
+    """All that events and indices follow from beside the signals."""
+
+    respiration: RespirationSettings = field(default_factory=RespirationSettings)
+    beats: BeatSettings = field(default_factory=BeatSettings)
+    heart: HeartRateSettings = field(default_factory=HeartRateSettings)
+    arousal: ArousalSettings = field(default_factory=ArousalSettings)
+    autonomic: AutonomicSettings = field(default_factory=AutonomicSettings)
+    indices: IndexSettings = field(default_factory=IndexSettings)
+
+
+@dataclass(slots=True)
+class HeartState:
+    """The heart while there is no EEG, since second `first`, from which these count."""
+
+    first: int
+    beats: BeatState
+    rate: HeartRateState
+
+
+@dataclass(slots=True)
+class EvidenceState:
+    """What is remembered once a sensor of breathing was there, for the first time in second `first`, from which these
+    count their seconds. `percent` (seconds,) is the settled saturation, rounded, 255 where it is unknown; `good_s`
+    (sensors,) how many seconds of each sensor were good.
+    """
+
+    first: int
+    arousal: ArousalState
+    autonomic: AutonomicState
+    percent: NDArray[np.uint8]
+    good_s: NDArray[np.int64]
+    heart: HeartState | None = None
+
+
+@dataclass(slots=True)
+class BreathingState:
+    """All that is remembered. `stage` is the last final one, an index into STAGES or UNSCORED; the last two are there
+    together or not at all.
+    """
+
+    next_second: int
+    stage: int
+    indices: IndicesState
+    evidence: EvidenceState | None = None
+    respiration: RespirationState | None = None
+
+
+class Breathing:
+    """The pure processing of one bed; second s begins at stream time `t0_s` + s.
+
+    `specs` are what the `channels` of the seconds are indices into: those of RESPIRATION_CHANNELS are read, and of the
+    others the first EEG, for arousals.
+    """
+
+    def __init__(
+        self, specs: Sequence[ChannelSpec], t0_s: float = 0.0, settings: BreathingSettings | None = None
+    ) -> None:
+        self.specs, self.t0_s = tuple(specs), t0_s
+        self.settings = settings or BreathingSettings()
+        self._sensors = [place for place, spec in enumerate(specs) if spec in RESPIRATION_CHANNELS]
+        self._ecg = next((place for place in self._sensors if specs[place].name == "ecg"), None)
+        others = (place for place in range(len(specs)) if place not in self._sensors)
+        self._eeg = next((place for place in others if specs[place].kind == "eeg"), None)
+        self._beats = BeatDetector(self.settings.beats)
+        self._heart = HeartRate(self.settings.heart)
+        eeg = None if self._eeg is None else specs[self._eeg]
+        self._arousals = ArousalDetector(
+            self.settings.arousal, *((eeg.rate_hz, (eeg.name,)) if eeg is not None else ())
+        )
+        self._indices = RunningIndices(t0_s, self.settings.indices)
+        self._next_second, self._stage = 0, UNSCORED
+        self._evidence: EvidenceState | None = None
+        self._session: RespirationSession | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether a sensor of breathing was ever there."""
+        return self._evidence is not None
+
+    @property
+    def indices(self) -> Indices:
+        """The indices of the night so far."""
+        return self._indices.indices()
+
+    @property
+    def saturation(self) -> NDArray[np.float64]:
+        """The settled saturation (seconds,) in whole percent, from second 0 on, NaN where unknown."""
+        if self._evidence is None:
+            return np.zeros(0)
+        percent = np.where(self._evidence.percent == _UNKNOWN, np.nan, self._evidence.percent)
+        return np.concatenate((np.full(self._evidence.first, np.nan), percent))
+
+    @property
+    def good_fraction(self) -> dict[str, float]:
+        """The share of good seconds since the night began, by sensor of breathing."""
+        good_s = np.zeros(len(self._sensors)) if self._evidence is None else self._evidence.good_s
+        names = [self.specs[place].name for place in self._sensors]
+        return {name: float(good) / max(1, self._next_second) for name, good in zip(names, good_s, strict=True)}
+
+    def snapshot(self) -> BreathingState:
+        """A copy of all that is remembered."""
+        respiration = None if self._session is None else self._session.snapshot()
+        evidence = copy.deepcopy(self._evidence)
+        return BreathingState(self._next_second, self._stage, self._indices.snapshot(), evidence, respiration)
+
+    def restore(self, state: BreathingState) -> None:
+        """Go on from a snapshot of one with the same specs, t0 and settings."""
+        self._next_second, self._stage = state.next_second, state.stage
+        self._indices.restore(state.indices)
+        self._evidence, self._session = copy.deepcopy(state.evidence), None
+        if state.evidence is not None and state.respiration is not None:
+            self._session = self._session_from(state.evidence.first)
+            self._session.restore(state.respiration)
+
+    def advance(self, seconds: Seconds, stages: Mapping[int, str | None]) -> list[Event]:
+        """Take consecutive whole seconds of all specs, and the final `stages` of the epochs that end in them, by epoch.
+
+        Raises ValueError when a second is skipped or repeated, KeyError when a stage is not there.
+        """
+        if seconds.start != self._next_second:
+            raise ValueError(f"second {seconds.start} came, second {self._next_second} was due")
+        there = (seconds.quality[self._sensors] != NEVER_PRESENT).any(axis=0)
+        events: list[Event] = []
+        done = 0
+        while done < seconds.count:
+            stop = min(seconds.count, done + EPOCH_S - self._next_second % EPOCH_S)
+            if self._evidence is None and there[done:stop].any():
+                done_before, done = done, done + int(there[done:stop].argmax())
+                self._next_second += done - done_before
+                self._begin(self._next_second)
+            if self._evidence is not None and self._session is not None:
+                events += self._seconds(self._evidence, self._session, seconds.part(done, stop))
+            self._next_second += stop - done
+            done = stop
+            if self._next_second % EPOCH_S == 0:
+                self._close(self._next_second // EPOCH_S - 1, stages)
+        return events
+
+    def finish(self) -> list[Event]:
+        """The recording ended: the last that is said of everything that was under way."""
+        evidence = self._evidence
+        if evidence is None or self._session is None:
+            return []
+        events = self._in_stream_time(self._over(evidence.arousal.current, evidence.first), evidence.first)
+        if evidence.heart is not None:
+            first = evidence.heart.first
+            events += self._in_stream_time(self._over(evidence.autonomic.current, first), first)
+        evidence.arousal.current = evidence.autonomic.current = None
+        events += self._session.finish()
+        self._indices.hear(events)
+        self._indices.measure(self._session.oximetry)
+        return events
+
+    def _begin(self, first: int) -> None:
+        self._session = self._session_from(first)
+        self._evidence = EvidenceState(
+            first=first,
+            arousal=self._arousals.fresh(),
+            autonomic=AutonomicState(),
+            percent=np.zeros(0, np.uint8),
+            good_s=np.zeros(len(self._sensors), np.int64),
+        )
+
+    def _session_from(self, first: int) -> RespirationSession:
+        return RespirationSession(self.specs, self.t0_s + first, self.settings.respiration)
+
+    def _seconds(self, evidence: EvidenceState, session: RespirationSession, seconds: Seconds) -> list[Event]:
+        """Seconds of one epoch."""
+        arousals = [self._arousal(evidence, seconds, i) for i in range(seconds.count)]
+        events = session.advance(replace(seconds, start=seconds.start - evidence.first), arousals)
+        for second, by in enumerate(session.told_by, seconds.start):
+            self._indices.breathed(second, bool(by & (BY_FLOW | BY_THERMISTOR)), bool(by & BY_EFFORT))
+        self._indices.saturated(each._replace(second=each.second + evidence.first) for each in session.settled)
+        percent = [_UNKNOWN if each.percent is None else round(each.percent) for each in session.settled]
+        evidence.percent = np.append(evidence.percent, np.array(percent, np.uint8))
+        evidence.good_s += (seconds.quality[self._sensors] == OK).sum(axis=1)
+        self._indices.hear(events)
+        return events
+
+    def _close(self, epoch: int, stages: Mapping[int, str | None]) -> None:
+        """An epoch is over and its stage final. The indices take what saturation came of its events then, and only
+        then, so that it does not matter how the seconds came."""
+        stage = stages[epoch]
+        self._indices.stage(epoch, stage)
+        self._stage = UNSCORED if stage is None else STAGES.index(stage)
+        if self._session is not None:
+            self._indices.measure(self._session.oximetry)
+
+    def _arousal(self, evidence: EvidenceState, seconds: Seconds, i: int) -> tuple[list[Event], bool]:
+        """What the EEG says of second `i`, or where there is none, the heart; and whether there is an EEG."""
+        sees = self._eeg is not None and bool(seconds.quality[self._eeg, i] == OK)
+        eeg = seconds.samples[self._eeg][i] if sees and self._eeg is not None else None
+        _, found = self._arousals.advance(evidence.arousal, eeg, self._stage)
+        events = self._in_stream_time(found, evidence.first)
+        if sees and evidence.autonomic.current is None:
+            evidence.heart = None
+        elif self._ecg is not None:
+            events += self._by_heart(evidence, seconds, i, self._ecg)
+        return events, sees
+
+    def _by_heart(self, evidence: EvidenceState, seconds: Seconds, i: int, ecg: int) -> list[Event]:
+        if evidence.heart is None:
+            evidence.heart = HeartState(seconds.start + i, self._beats.fresh(), self._heart.fresh())
+        heart, good = evidence.heart, bool(seconds.quality[ecg, i] == OK)
+        beats_s = self._beats.advance(heart.beats, seconds.samples[ecg][i], good)
+        rate = self._heart.advance(heart.rate, beats_s, good)
+        return self._in_stream_time(find(evidence.autonomic, rate, self._stage, self.settings.autonomic), heart.first)
+
+    def _over(self, lasts: Event | None, first: int) -> list[Event]:
+        """The last revision of an arousal that lasts as the recording ends; its seconds count from `first`."""
+        if lasts is None:
+            return []
+        end_s, why = float(self._next_second - first), joined(lasts.reason, "the recording ended")
+        return [replace(lasts, revision=lasts.revision + 1, status="final", end_s=end_s, reason=why)]
+
+    def _in_stream_time(self, events: Sequence[Event], first: int) -> list[Event]:
+        begin_s = self.t0_s + first
+        return [
+            replace(
+                event, start_s=begin_s + event.start_s, end_s=None if event.end_s is None else begin_s + event.end_s
+            )
+            for event in events
+        ]
