@@ -112,7 +112,7 @@ def to_text(inspection: Inspection, width: int = 120, color: bool = False) -> st
     from rich.table import Table
     from rich.text import Text
 
-    inputs = Table("input", "taken from", "why", title="Inputs of the model, and sensors of breathing", title_justify="left")
+    inputs = Table("input", "taken from", "why", title="Inputs of the model and of breathing", title_justify="left")
     for wanted in inspection.inputs:
         style = "" if wanted.derivation else "yellow"
         inputs.add_row(*(Text(cell, style) for cell in (wanted.name, wanted.derivation or "missing", wanted.why)))
