@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hypnostream.bridges.edf import EdfSource
+from hypnostream.bridges.events_table import read_events_table
 from hypnostream.bridges.lsl_outlet import LslOutlets
 from hypnostream.bridges.tables import read_epochs
 from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
@@ -46,3 +47,5 @@ def test_a_replay_says_what_was_said_live(
     for ours, theirs in zip(live, replayed, strict=True):
         np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-5)
     assert len({result.probabilities for result in replayed}) == epochs
+    events, again = (read_events_table(tmp_path / how / "events.parquet")[1] for how in ("live", "replay"))
+    assert [row.event for row in events] == [row.event for row in again]

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from hypnostream.bridges.client import Client
+from hypnostream.bridges.events_table import read_events_table
 from hypnostream.bridges.lsl_outlet import stream_simulated_night
-from hypnostream.bridges.messages import EpochMessage, StatusMessage
+from hypnostream.bridges.messages import EpochMessage, EventMessage, StatusMessage
 from hypnostream.bridges.replay import ReplayOptions, replay
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.bridges.tables import read_epochs
 from hypnostream.errors import UserError
 from hypnostream.stream.simulator import NightSettings
+from hypnostream.stream.simulator_breathing_truth import BreathingSettings
 from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
 
 SPEED = 30.0
@@ -28,7 +30,7 @@ EPOCHS = 24
 @contextmanager
 def monitor(session_id: str, epochs: int) -> Iterator[None]:
     """A simulated night at 30 times the speed of life, in a process of its own."""
-    settings = NightSettings(duration_s=epochs * 30.0)
+    settings = NightSettings(duration_s=epochs * 30.0, events_per_hour=40.0, breathing=BreathingSettings())
     process = multiprocessing.get_context("spawn").Process(
         target=stream_simulated_night, args=(settings, SPEED, session_id, 1), daemon=True
     )
@@ -40,10 +42,12 @@ def monitor(session_id: str, epochs: int) -> Iterator[None]:
         process.join()
 
 
-def logged(folder: Path) -> list[EpochMessage | StatusMessage]:
+def logged(folder: Path) -> list[EpochMessage | EventMessage | StatusMessage]:
     log = ResultLog(SessionFolder(folder).results_path)
     try:
-        return [message for message in log.messages() if isinstance(message, EpochMessage | StatusMessage)]
+        return [
+            message for message in log.messages() if isinstance(message, EpochMessage | EventMessage | StatusMessage)
+        ]
     finally:
         log.close()
 
@@ -91,6 +95,12 @@ def test_killed_at_any_moment_it_goes_on_and_loses_nothing_final(
         replay(out, ReplayOptions(out=tmp_path / "compared", reference=tmp_path / "nofile.csv"))
     live, replayed = (read_epochs(each / "epochs.parquet")[1] for each in (out, folder))
     assert live == replayed
+    events, again = (read_events_table(each / "events.parquet")[1] for each in (out, folder))
+    assert [row.event for row in events] == [row.event for row in again]
+    revisions = [(m.event_id, m.revision) for m in said if isinstance(m, EventMessage)]
+    assert revisions
+    assert len(revisions) == len(set(revisions)) == sum(row.revisions for row in again)
+    assert [m.seq for m in said if isinstance(m, EventMessage)] == list(range(len(revisions)))
     assert not SessionFolder(out).checkpoint_path.exists()
 
 
