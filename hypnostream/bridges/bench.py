@@ -83,11 +83,18 @@ def bench_here() -> dict[str, str]:
         _say(f"a recording of {NIGHT_H:g} h ...")
         measure(own_command("hypnostream.bridges.bench_night", str(night), f"{NIGHT_H:g}"), environment)
         _say(f"a replay of {NIGHT_H:g} h ...")
-        report_folder = str(Path(folder) / "report")
-        cost = measure(own_command("hypnostream", "replay", str(night), "--out", report_folder), environment)
+        stages = Path(folder) / "stages.toml"
+        stages.write_text("[breathing]\nenabled = false\n")
+        command = ("hypnostream", "replay", str(night), "--out", str(Path(folder) / "report"))
+        cost = measure(own_command(*command, "--config", str(stages)), environment)
+        _say("the same with breathing ...")
+        with_breathing = measure(own_command(*command), environment)
     report[f"{NIGHT_H:g} h replayed, from a cold start"] = f"{cost.wall_s:.2f} s"
     report["of which CPU time"] = f"{cost.cpu_s:.2f} s"
     report["resident memory at most"] = f"{cost.peak_mib:.0f} MiB"
+    report["the same with breathing (airflow, SpO2, ECG)"] = (
+        f"{with_breathing.wall_s:.2f} s, {with_breathing.cpu_s:.2f} s of CPU, {with_breathing.peak_mib:.0f} MiB"
+    )
     _say("")
     return report
 
