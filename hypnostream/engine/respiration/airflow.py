@@ -117,16 +117,17 @@ def _left(state: AirflowState, settings: AirflowSettings, excursion: NDArray[np.
     What it shows while it shows nothing is not counted to its baseline (`excursion` becomes NaN): it must come back to
     what it was.
     """
-    left = excursion / state.baseline.level[:, None]
-    silent = np.flatnonzero(left[:4, -1] < settings.rules.absent_below)
-    since_s = state.silent_s[silent] + 1
+    left: NDArray[np.float64] = excursion / state.baseline.level[:, None]
+    silent = [row for row, last in enumerate(left[:4, -1].tolist()) if last < settings.rules.absent_below]
+    since_s = state.silent_s[silent] + 1 if silent else state.silent_s[:0]
     state.silent_s[:] = 0
-    if len(silent):
+    if silent:
         state.silent_s[silent] = since_s
         excursion[silent] = np.nan
         state.baseline.age_s[silent] = 0
-        limit_s = np.where(silent < THORAX, settings.rules.longest_s, settings.belt_off_s)
-        left[silent[since_s > limit_s]] = np.nan
+        rows = np.array(silent)
+        limit_s = np.where(rows < THORAX, settings.rules.longest_s, settings.belt_off_s)
+        left[rows[since_s > limit_s]] = np.nan
     if settings.rules.linearise:
         left[FLOW] = np.sqrt(left[FLOW])
     return left

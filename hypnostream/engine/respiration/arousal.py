@@ -143,13 +143,15 @@ class ArousalDetector:
         if eeg is None:
             state.tail = np.zeros(0)
         else:
-            samples = eeg.astype(np.float64)
             half = self.rate_hz // 2
-            windows = [samples, np.concatenate((state.tail, samples[:-half]))] if len(state.tail) else [samples]
-            spectrum = np.array(windows) @ self._waves
+            windows = np.empty((2 if len(state.tail) else 1, self.rate_hz))
+            windows[0] = eeg
+            if len(state.tail):
+                windows[1, :half], windows[1, half:] = state.tail, eeg[:-half]
+            spectrum = windows @ self._waves
             density = (spectrum * spectrum).sum(axis=0) / len(windows)
             power[:_EMG] = np.log(density @ self._bands + 1.0)
-            state.tail = samples[-half:]
+            state.tail = windows[0, -half:].copy()
         if emg is not None:
             power[_EMG] = math.log(float(np.square(emg, dtype=np.float64).mean()) + 0.01)
         return power
