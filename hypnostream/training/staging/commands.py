@@ -42,7 +42,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
     split = split_off([night for _, night in nights], hold_out)
-    split = replace(split, train=tuple(_asked_for(split.train, recipe)))
+    split = replace(split, train=tuple(asked_for(split.train, recipe)))
     members = _members(nights, split, recipe, out / "members")
     _write_record(out, recipe, split)
     print(f"trained on: {whose(split.train)}\nheld out: {whose(split.test)}")
@@ -68,7 +68,7 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     """Hold out each fold of people in turn: `folds` of any, or Sleep-EDF's published ones; see `folds_of`."""
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
-    every = _asked_for([night for _, night in nights], recipe)
+    every = asked_for([night for _, night in nights], recipe)
     splits, of_sleep_edf = folds_of(every, folds), published(every, folds)
     members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
     for fold, split in splits.items():
@@ -97,6 +97,14 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     print(table)
 
 
+def asked_for(nights: Sequence[TokenNight], recipe: Recipe) -> list[TokenNight]:
+    """The nights of sets that the recipe does not leave out. Raises UserError when there are none."""
+    kept = [night for night in nights if night.set_name not in recipe.without]
+    if nights and not kept:
+        raise UserError(f"all nights are of sets that the recipe leaves out: without = {list(recipe.without)}")
+    return kept
+
+
 def crossvalidated(results: Path, recipe: Recipe, nights: Sequence[TokenNight]) -> dict[str, float]:
     """The figures of this very recipe's cross-validation on some of these nights; none where there was none, or it was
     of another recipe or of other nights."""
@@ -114,14 +122,6 @@ def crossvalidated(results: Path, recipe: Recipe, nights: Sequence[TokenNight]) 
         return {}
     means: dict[str, float] = found["mean"]
     return means
-
-
-def _asked_for(nights: Sequence[TokenNight], recipe: Recipe) -> list[TokenNight]:
-    """The nights of sets that the recipe does not leave out. Raises UserError when there are none."""
-    kept = [night for night in nights if night.set_name not in recipe.without]
-    if nights and not kept:
-        raise UserError(f"all nights are of sets that the recipe leaves out: without = {list(recipe.without)}")
-    return kept
 
 
 def _export(
