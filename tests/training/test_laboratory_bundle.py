@@ -14,9 +14,8 @@ from hypnostream.errors import UserError
 from hypnostream.training.nights.scoring_rule import scoring_rule
 from hypnostream.training.recordings.ingest import ingest
 from hypnostream.training.recordings.laboratory import found
-from hypnostream.training.staging.commands import asked_for, crossvalidate_command, staged_nights, stager_command
-from hypnostream.training.staging.held_out import folds_of, split_off
-from hypnostream.training.staging.stager_recipe import Recipe
+from hypnostream.training.staging.commands import crossvalidate_command, staged_nights, stager_command
+from hypnostream.training.staging.held_out import folds_of, leaving_out, split_off
 from tests.recordings import STAGES, write_night
 from tests.training.nsrr_files import write_xml
 from tests.training.test_training import simulated_night
@@ -156,8 +155,8 @@ def test_a_rule_is_of_the_nights_that_somebody_staged_the_commonest_first() -> N
 def test_a_recipe_leaves_out_sets_and_not_all_of_them() -> None:
     nights = [simulated_night(f"n{index}", f"s{index}", 4, index) for index in range(3)]
     nights = [replace(night, set_name=name) for night, name in zip(nights, ("lab", "UCDDB", "lab"), strict=True)]
-    assert [night.name for night in asked_for(nights, Recipe(without=("UCDDB",)))] == ["n0", "n2"]
-    assert asked_for(nights, Recipe()) == nights
+    assert [night.name for night in leaving_out(("UCDDB",), nights)] == ["n0", "n2"]
+    assert leaving_out((), nights) == nights
     with pytest.raises(UserError, match=r"leaves out: without = \['lab', 'UCDDB'\]"):
-        asked_for(nights, Recipe(without=("lab", "UCDDB")))
-    assert asked_for([], Recipe(without=("lab",))) == []
+        leaving_out(("lab", "UCDDB"), nights)
+    assert leaving_out(("lab",), []) == []
