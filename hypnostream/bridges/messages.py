@@ -68,8 +68,8 @@ class Origin(Struct, frozen=True, kw_only=True):
 
     `session_id` names the run, random, and is kept when another process picks the run up; `boot_id` names the
     process. Each topic's `seq` starts at 0 with the session and goes on with the next process; only the heartbeat's
-    starts again. `model_hash` is the bundle's, `scoring_rule` the rules by which the
-    stages that it learned from were scored: "AASM", "R&K, S3 and S4 as N3", "unknown", or several with "; ".
+    starts again. `model_hash` is the bundle's, `scoring_rule` the rules by which the stages that it learned from were
+    scored: "AASM", "R&K, S3 and S4 as N3", "unknown", or several with "; ".
     """
 
     session_id: Word

@@ -33,7 +33,9 @@ from hypnostream.bridges.watch import WatchState, render, watch
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.errors import UserError
 
-ORIGIN = Origin(session_id="5e55", boot_id="b007", model_hash="9f2cdeadbeef", backend="onnxruntime")
+ORIGIN = Origin(
+    session_id="5e55", boot_id="b007", model_hash="9f2cdeadbeef", backend="onnxruntime", scoring_rule="AASM"
+)
 MOMENT = Moment(stream_s=1090.0, utc_s=None, utc_uncertainty_s=None, published_utc_s=0.0)
 SOON_S = 10.0
 
@@ -347,7 +349,7 @@ def night(sender: Publisher) -> None:
 def watched(console: Console, act: Callable[[Publisher], None], *, json_lines: bool = False) -> WatchState:
     """What a watcher has seen when it has followed a real publisher to the session's end."""
     states: list[WatchState] = []
-    with Publisher("tcp://127.0.0.1:*", model_hash="9f2c", backend="onnxruntime") as sender:
+    with Publisher("tcp://127.0.0.1:*", model_hash="9f2c", backend="onnxruntime", scoring_rule="AASM") as sender:
         thread = threading.Thread(
             target=lambda: states.append(
                 watch(sender.address, console, json_lines=json_lines, until=lambda state: state.ended)

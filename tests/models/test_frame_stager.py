@@ -19,7 +19,10 @@ SMALL = SecondsConfig(d_model=16, headdim=8, d_state=8, past_s=8, past_epochs=4)
 
 def stager(filling: str = "imagination", context: str = "mamba2") -> FrameStager:
     torch.manual_seed(0)
-    seconds = SecondsConfig(16, 1, filling, 600.0, context, 8, 4, 8, 8)
+    seconds = SecondsConfig(
+        d_model=16, fusion_depth=1, filling=filling, memory_s=600.0, context=context, past_s=8, past_epochs=4,
+        d_state=8, headdim=8,
+    )  # fmt: skip
     return FrameStager(FrameStagerConfig((0, 0, 1), (10.0, 10.0, 3.0), FRAME, seconds)).eval()
 
 

@@ -1,6 +1,7 @@
 """A laboratory's own recordings go from a folder of EDF and XML to a bundle that replays and says whose they are."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypnostream.training.nights.scoring_rule import scoring_rule
 from hypnostream.training.recordings.ingest import ingest
 from hypnostream.training.recordings.laboratory import found
 from hypnostream.training.staging.commands import crossvalidate_command, staged_nights, stager_command
-from hypnostream.training.staging.held_out import folds_of, split_off
+from hypnostream.training.staging.held_out import folds_of, leaving_out, split_off
 from tests.recordings import STAGES, write_night
 from tests.training.nsrr_files import write_xml
 from tests.training.test_training import simulated_night
@@ -149,3 +150,13 @@ def test_a_rule_is_of_the_nights_that_somebody_staged_the_commonest_first() -> N
     assert scoring_rule([by[""], by["their own"]]) == "unknown"
     assert scoring_rule([by["R&K"], replace(by["AASM"], stage=np.full(20, -1, np.int8))]) == "R&K, S3 and S4 as N3"
     assert scoring_rule([]) == "unknown"
+
+
+def test_a_recipe_leaves_out_sets_and_not_all_of_them() -> None:
+    nights = [simulated_night(f"n{index}", f"s{index}", 4, index) for index in range(3)]
+    nights = [replace(night, set_name=name) for night, name in zip(nights, ("lab", "UCDDB", "lab"), strict=True)]
+    assert [night.name for night in leaving_out(("UCDDB",), nights)] == ["n0", "n2"]
+    assert leaving_out((), nights) == nights
+    with pytest.raises(UserError, match=r"leaves out: without = \['lab', 'UCDDB'\]"):
+        leaving_out(("lab", "UCDDB"), nights)
+    assert leaving_out(("lab",), []) == []

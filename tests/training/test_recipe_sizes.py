@@ -160,7 +160,7 @@ def test_the_command_shows_parts_and_recipes_and_refuses_what_is_too_large(
         monkeypatch.setitem(RECIPES, name, size)
     sizes_command(None)
     said = capsys.readouterr().out
-    assert "| stager: 1 member, 3 channels | 427,659 |" in said
+    assert "| stager: 2 members, 3 channels | 855,318 |" in said
     assert "| frame-stager-large |" in said
     wide = tmp_path / "wide.toml"
     wide.write_text("[fit.model]\nd_model = 1024\n")

@@ -49,7 +49,7 @@ def test_what_does_not_is_refused_by_name() -> None:
         check(Size("slow", 1, 1.1e9))
     recipe = load_recipe()
     wide = replace(recipe, fit=replace(recipe.fit, model=replace(recipe.fit.model, d_model=512)))
-    with pytest.raises(UserError, match="stager: 1 member"):
+    with pytest.raises(UserError, match="stager: 2 members"):
         check(stager(wide))
 
 

@@ -51,10 +51,6 @@ FILLED = {
 }
 
 
-def _stagers(count: int) -> str:
-    return "A stager of" if count == 1 else f"{count} stagers that differ in their seed, averaged; each"
-
-
 def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
     """The card as Markdown."""
     config = model.config
@@ -107,3 +103,7 @@ def _scored(set_name: str, split: Split[TokenNight]) -> list[str]:
     if is_simulated(set_name):
         return []
     return [SCORED.get(rule, SCORED[""]) for rule in sorted({n.scoring for n in split.train if n.set_name == set_name})]
+
+
+def _stagers(count: int) -> str:
+    return "A stager of" if count == 1 else f"{count} stagers that differ in their seed, averaged; each"

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.stream.stages import EPOCH_S
+from hypnostream.stream.stages import EPOCH_S, STAGES
 from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.store import PredictionSet
 from hypnostream.training.recordings.recording import UNKNOWN
 
-WAKE = 0
+WAKE = STAGES.index("W")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.bundling.card import write_card
 from hypnostream.training.bundling.export import ParityReport, export_bundle, save_weights
 from hypnostream.training.bundling.whose import whose
+from hypnostream.training.evaluation.around_sleep import WAKE
 from hypnostream.training.evaluation.predictions import NightPrediction
 from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.nights.channels import STAGER_CHANNELS
@@ -27,7 +28,7 @@ from hypnostream.training.recordings.store import recordings_in
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import git
 from hypnostream.training.staging.evaluate import predict, score, sensor_sets
-from hypnostream.training.staging.held_out import HELD_OUT, folds_of, published, split_off
+from hypnostream.training.staging.held_out import HELD_OUT, folds_of, leaving_out, published, split_off
 from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.results_table import Row, markdown_table
@@ -42,6 +43,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
     split = split_off([night for _, night in nights], hold_out)
+    split = replace(split, train=tuple(leaving_out(recipe.without, split.train)))
     members = _members(nights, split, recipe, out / "members")
     _write_record(out, recipe, split)
     print(f"trained on: {whose(split.train)}\nheld out: {whose(split.test)}")
@@ -67,7 +69,7 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     """Hold out each fold of people in turn: `folds` of any, or Sleep-EDF's published ones; see `folds_of`."""
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
-    every = [night for _, night in nights]
+    every = leaving_out(recipe.without, [night for _, night in nights])
     splits, of_sleep_edf = folds_of(every, folds), published(every, folds)
     members = {fold: _members(nights, split, recipe, out / f"fold{fold}") for fold, split in splits.items()}
     for fold, split in splits.items():
@@ -172,7 +174,7 @@ def _said_of(tested: Sequence[TokenNight], of_sleep_edf: bool, folds: int) -> st
     """Whose figures a table of folds holds."""
     how = "the published folds of Sleep-EDF" if of_sleep_edf else f"{folds} folds by person"
     scored = sum(int((night.stage >= 0).sum()) for night in tested)
-    awake = sum(int((night.stage == 0).sum()) for night in tested)
+    awake = sum(int((night.stage == WAKE).sum()) for night in tested)
     return (
         f"Each person tested once, {how}: {whose(tested)}. Stages scored by {scoring_rule(tested)}; "
         f"{scored} epochs counted, all that were scored, {awake / max(scored, 1):.0%} of them awake. Causal."

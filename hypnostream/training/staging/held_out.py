@@ -1,6 +1,6 @@
-"""Who is held out: the published folds of Sleep-EDF, folds of any store's people, or people by their names."""
+"""Who is held out: the published folds of Sleep-EDF, folds of any store's people, people by their names, whole sets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from hypnostream.errors import UserError
 from hypnostream.training.nights.splits import Split, folds, sleep_edf_fold, split_by_subject
@@ -61,3 +61,11 @@ def split_off(nights: Sequence[TokenNight], hold_out: Sequence[str]) -> Split[To
     if not split.train:
         raise UserError(f"{len(away)} of {len(every)} people are held out and nobody is left to train on; name fewer")
     return split
+
+
+def leaving_out(sets: Collection[str], nights: Sequence[TokenNight]) -> list[TokenNight]:
+    """The nights of other sets than these. Raises UserError when there are none."""
+    kept = [night for night in nights if night.set_name not in sets]
+    if nights and not kept:
+        raise UserError(f"all nights are of sets that the recipe leaves out: without = {list(sets)}")
+    return kept

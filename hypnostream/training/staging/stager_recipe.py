@@ -10,9 +10,10 @@ from hypnostream.training.staging.stager_task import StagerSettings
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`seeds`: one member of the ensemble each."""
+    """`seeds`: one member of the ensemble each. `without`: names of sets whose nights are not trained on."""
 
     seeds: tuple[int, ...] = (0,)
+    without: tuple[str, ...] = ()
     fit: StagerSettings = field(default_factory=StagerSettings)
 
 
