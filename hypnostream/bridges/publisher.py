@@ -4,13 +4,11 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from hypnostream.bridges.address import ServerSecurity, bindable, reaches_others
 from hypnostream.bridges.messages import (
@@ -27,14 +25,13 @@ from hypnostream.bridges.messages import (
     Moment,
     Origin,
     StatusMessage,
-    decode,
     encode,
-    same_said,
     status_topic,
 )
 from hypnostream.bridges.replay_server import ReplayServer, Shelf
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.result_messages import epoch_message, event_message, indices_message, stage_topic
+from hypnostream.bridges.said_again import said_again
 from hypnostream.bridges.subscriptions import Subscriptions
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.respiration.indices import Indices
@@ -264,7 +261,9 @@ class Publisher:
         body = encode(message)
         durable = self._log is not None and message.topic in DURABLE_TOPICS
         if self._log is not None and durable:
-            message, body = self._logged(self._log, message, body)
+            again = said_again(self._log, message, body)
+            self.differing += again.differs
+            message, body = again.message, again.body
             self._log.append(message, body)
         self._socket.send_multipart([message.topic.encode(), body])
         self._last_seq[message.topic] = message.seq
@@ -272,20 +271,6 @@ class Publisher:
             self._shelf.put(message, body)
         if durable:
             self._tell_of_log(message.time.stream_s)
-
-    def _logged(self, log: ResultLog, message: Message, body: bytes) -> tuple[Message, bytes]:
-        """What was said under the key of a message that was computed again. A notice that is another comes after it."""
-        last_seq = log.last_seq.get(message.topic, -1)
-        bodies: list[bytes] = []
-        with suppress(OSError):
-            bodies = log.read(message.topic, message.seq, message.seq, 0).bodies
-        if bodies and not same_said(decode(bodies[0]), message):
-            self.differing += 1
-            _logger.warning("%s %d, computed again, differs from what was published", message.topic, message.seq)
-            if isinstance(message, StatusMessage):  # as a power cut took the steps that the other came of
-                message = replace(message, seq=last_seq + 1)
-                return message, encode(message)
-        return message, bodies[0] if bodies else body
 
     def _tell_of_log(self, now_s: float) -> None:
         if self._log is None or (self._log.failure is not None) == self._log_failed:

@@ -12,7 +12,7 @@ SIGNALS = ("flow", "thorax", "abdomen", "spo2")
 
 def event(event_id: str = "e1", **fields: Any) -> Event:
     """An obstructive apnea from 100 s to 121.5 s that is final, but for what is given."""
-    given = {
+    given: dict[str, Any] = {
         "revision": 0,
         "kind": "obstructive_apnea",
         "status": "final",

@@ -18,7 +18,8 @@ MOMENT = Moment(stream_s=120.5, utc_s=1.8e9, utc_uncertainty_s=0.002, published_
 
 
 def said(of: Event, **fields: Any) -> EventMessage:
-    return event_message(of, **{"seq": 0, "origin": ORIGIN, "time": MOMENT} | fields)
+    given: dict[str, Any] = {"seq": 0, "origin": ORIGIN, "time": MOMENT}
+    return event_message(of, **given | fields)
 
 
 def test_an_event_says_what_it_is_by_which_rule_and_from_what() -> None:
@@ -58,6 +59,6 @@ def test_a_message_that_says_why_there_is_no_event_is_none() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"start_s": float("nan")}, {"end_s": float("inf")}, {"confidence": 1.5}])
-def test_no_number_that_is_none_leaves(fields: dict[str, float]) -> None:
+def test_no_number_that_is_none_leaves(fields: dict[str, Any]) -> None:
     with pytest.raises(MessageError):
         encode(said(replace(event(), **fields)))

@@ -100,7 +100,8 @@ def kinds(events: Sequence[Event]) -> list[str]:
 
 
 def test_a_night_with_an_apnea_and_a_hypopnea_says_both_and_says_them_in_time() -> None:
-    one, began = bed(), {}
+    one = bed()
+    began: dict[tuple[str, str], tuple[float, Event]] = {}
     for step in steps(evenly(1.0)):
         for event in one.step(step).events:
             began.setdefault((event.event_id, event.kind), (step.now_s, event))
