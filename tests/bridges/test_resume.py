@@ -121,7 +121,7 @@ def test_a_session_that_ended_is_not_taken_up(tmp_path: Path, lsl_session_id: st
 
 def test_a_checkpoint_that_is_garbled_is_no_traceback(tmp_path: Path, lsl_session_id: str) -> None:
     bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)
-    with monitor(lsl_session_id, 4), Client(f"ipc://{tmp_path}/out") as client:
+    with monitor(lsl_session_id, 12), Client(f"ipc://{tmp_path}/out") as client:
         with running(bed, tmp_path / "night") as process:
             while not isinstance(client.receive(STOPPED_WITHIN_S), EpochMessage):
                 pass
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_is_garbled_is_no_traceback(tmp_path: Path, lsl_sessio
                 _, err = process.communicate(timeout=STOPPED_WITHIN_S)
             except subprocess.TimeoutExpired:
                 pytest.fail("it did not end")
-    assert process.returncode == 0
+    assert process.returncode == 0, err
     assert "Traceback" not in err
     assert "cannot be taken up" in err
 
