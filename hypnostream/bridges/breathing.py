@@ -6,7 +6,7 @@ from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.respiration.airflow import AirflowSettings
 from hypnostream.engine.respiration.breathing import Breathing, BreathingSettings
-from hypnostream.engine.respiration.channels import with_respiration
+from hypnostream.engine.respiration.channels import respiration_beside, with_respiration
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.respiration.indices import IndexSettings
 from hypnostream.engine.respiration.rules import AASM_1A, AASM_1B, RuleSettings
@@ -30,7 +30,7 @@ def breathing_of(bundle: Bundle, section: BreathingSection | None, t0_s: float) 
         respiration=RespirationSettings(airflow=AirflowSettings(rules=rules)),
         indices=IndexSettings(rule={"1A": AASM_1A, "1B": AASM_1B}[section.rule].name),
     )
-    return Breathing(specs_of(bundle, section), t0_s, settings)
+    return Breathing(bundle.channels, respiration_beside(bundle.channels), t0_s, settings)
 
 
 class IndicesSink:

@@ -9,7 +9,7 @@ from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.bed_state import BedState
 from hypnostream.engine.written_state import read_state, write_state
 
-_HEADER = b"hypnostream checkpoint 1\n"
+_HEADER = b"hypnostream checkpoint 2\n"
 LARGEST_BYTES = 1 << 28
 
 

@@ -1,6 +1,6 @@
 """One bed: the whole way of a sample, from a stream's chunk to what the session says. No clock, no socket, no file.
 
-    chunk -> path (ring, conditioner; one a stream) -> grid -> session -> breathing
+    chunk -> path (ring, conditioners; one a stream) -> grids -> session -> breathing
 
 Replay and live run this same class; they differ only in where steps come from. What it says depends on its steps
 alone, and all that it remembers can be written down and taken up again.
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from hypnostream.engine.bed_state import BedState, Said, StreamsState
+from hypnostream.engine.grids import Grids
 from hypnostream.engine.path import StreamCounts
 from hypnostream.engine.respiration.breathing import Breathing
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.engine.streams import Streams
 from hypnostream.stream.channels import Montage
-from hypnostream.stream.grid import Grid
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import SOURCE_FOUND, SOURCE_LOST, Annotation, Chunk, Notice, Step, StreamInfo
 
@@ -44,8 +44,8 @@ class Bed:
         breathing: Breathing | None = None,
     ) -> None:
         self.session, self.breathing, self.provisional = session, breathing, provisional
-        self.grid = Grid(montage.specs, session.t0_s, {}, lateness_s)
-        self._streams = Streams(self.grid, streams, montage.derivations, overrides or {}, stall_s, reorder_s)
+        self._grids = Grids(montage.specs, len(session.bundle.channels), session.t0_s, lateness_s)
+        self._streams = Streams(self._grids, streams, montage.derivations, overrides or {}, stall_s, reorder_s)
 
     @property
     def montage(self) -> Montage:
@@ -80,11 +80,11 @@ class Bed:
     @property
     def reached_by_stream(self) -> dict[str, float]:
         """Stream time up to which each stream's samples have come."""
-        return {path.info.stream_id: path.conditioner.reached_s for path in self._streams.paths}
+        return {path.info.stream_id: path.accepted_s for path in self._streams.paths}
 
     @property
     def look_ahead_s(self) -> float:
-        """How long after a second's end its last samples are due that the resamplers wait for."""
+        """How long after a second's end its last samples are due that the model's resamplers wait for."""
         return self._streams.look_ahead_s
 
     def step(self, step: Step) -> Said:
@@ -132,7 +132,7 @@ class Bed:
     def end(self, end_s: float) -> Said:
         """No sample comes any more: close everything up to the end of the epoch that `end_s` lies in."""
         self._streams.finish(int(end_s - self.session.t0_s + 1e-6))
-        said = self._say(self.grid.finish(end_s), Said())
+        said = self._say(*self._grids.finish(end_s), Said())
         if self.breathing is not None:
             said.events += self.breathing.finish()
         return said
@@ -140,12 +140,12 @@ class Bed:
     def snapshot(self) -> BedState:
         """A copy of all that this bed remembers."""
         breathing = None if self.breathing is None else self.breathing.snapshot()
-        return BedState(*self._streams.snapshot(), self.grid.snapshot(), self.session.snapshot(), breathing)
+        return BedState(*self._streams.snapshot(), self._grids.snapshot(), self.session.snapshot(), breathing)
 
     def restore(self, state: BedState) -> None:
         """Go on from a snapshot of a bed with the same bundle and settings."""
         self._streams.restore(StreamsState(state.t0_s, state.streams, state.waiting, state.past, state.paths))
-        self.grid.restore(state.grid)
+        self._grids.restore(state.grids)
         self.session.restore(state.session)
         if (self.breathing is None) != (state.breathing is None):
             raise ValueError("a snapshot of a bed with breathing and one without do not fit")
@@ -157,24 +157,25 @@ class Bed:
         return notice.kind == SOURCE_FOUND and notice.subject in {info.stream_id for info in self.streams}
 
     def _advance(self, now_s: float, said: Said) -> Said:
-        self._streams.flush(self.grid.due(now_s))
-        return self._say(self.grid.advance(now_s), said)
+        self._streams.flush(self._grids.due(now_s))
+        return self._say(*self._grids.advance(now_s), said)
 
-    def _say(self, closed: Sequence[Seconds], said: Said) -> Said:
+    def _say(self, closed: Sequence[Seconds], breathed: Sequence[Seconds], said: Said) -> Said:
         """Every final stage; of provisional ones the latest: one that is overtaken before it is said helps nobody.
 
         So a bed that fell behind, or runs many times faster than life, catches up instead of falling behind further.
         """
-        inputs = len(self.session.bundle.channels)
-        for place, whole in enumerate(closed):
-            block, results = whole.of_first(inputs), list[StageResult]()
+        for place, block in enumerate(closed):
+            results = list[StageResult]()
             behind = block.count - 1 if self.provisional and place == len(closed) - 1 else block.count
             if behind:
                 results += self.session.advance(block.part(0, behind), provisional=False)
             if behind < block.count:
                 results += self.session.advance(block.part(behind, block.count), provisional=True)
             if self.breathing is not None:
-                stages = {result.epoch: result.stage for result in results if result.final}
-                said.events += self.breathing.advance(whole, stages)
+                self.breathing.hear(block, [result.stage for result in results if result.final])
             said.results += results
+        if self.breathing is not None:
+            for block in breathed:
+                said.events += self.breathing.advance(block)
         return said

@@ -45,6 +45,6 @@ class BedState:
     waiting: dict[str, float]
     past: dict[str, StreamCounts]
     paths: list[PathState]
-    grid: GridState
+    grids: list[GridState]
     session: SessionState
     breathing: BreathingState | None = None

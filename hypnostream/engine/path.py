@@ -1,16 +1,16 @@
 """One stream's way from chunks to conditioned seconds, and what is to be said of it on the way.
 
-    chunk -> reorder -> ring -> conditioner -> seconds
+    chunk -> reorder -> ring -> conditioners (one a grid) -> seconds
 
 It watches the stream too: that it stalled, that it speaks again, how many samples did not come.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hypnostream.stream.channels import Derivation
-from hypnostream.stream.conditioner import conditioner_for
+from hypnostream.stream.conditioner import Conditioner, conditioner_for
 from hypnostream.stream.conditioning import ConditionerState, StreamConditioner
 from hypnostream.stream.irregular import IrregularConditioner, IrregularState, steady
 from hypnostream.stream.reorder import Reorder, ReorderState
@@ -43,14 +43,14 @@ class StreamCounts:
 class PathState:
     """All that a path remembers, with what it was made from. `heard_s` is the session's time of its last samples.
 
-    Of `filtered` and `held` the one is given that the stream's conditioner has.
+    Of `filtered` and `held` the one has the stream's conditioners, in order.
     """
 
     info: StreamInfo
     derivations: tuple[Derivation, ...]
     places: tuple[int, ...]
-    filtered: ConditionerState | None
-    held: IrregularState | None
+    filtered: list[ConditionerState]
+    held: list[IrregularState]
     reorder: ReorderState
     heard_s: float
     stalled: bool = False
@@ -58,13 +58,18 @@ class PathState:
 
 
 class StreamPath:
-    """The path of one stream that serves the specs at `places` of the montage by `derivations`."""
+    """The path of one stream that serves the specs at `places` of the montage by `derivations`.
+
+    `grid_of` says which grid a place belongs to; channels of different grids are conditioned apart, as a second of
+    any comes out when the slowest of those that are conditioned together does.
+    """
 
     def __init__(
         self,
         info: StreamInfo,
         derivations: Sequence[Derivation],
         places: Sequence[int],
+        grid_of: Callable[[int], int],
         t0_s: float,
         now_s: float,
         stall_s: float,
@@ -73,7 +78,13 @@ class StreamPath:
     ) -> None:
         self.info, self.derivations, self.places = info, tuple(derivations), tuple(places)
         self.stall_s = max(stall_s, 3.0 / info.rate_hz) if info.rate_hz else 10 * stall_s
-        self.conditioner = conditioner_for(info, derivations, places, t0_s, first_second)
+        self._conditioners: dict[int, Conditioner] = {}
+        for grid in sorted({grid_of(place) for place in places}) or [0]:
+            own = [(d, place) for d, place in zip(derivations, places, strict=True) if grid_of(place) == grid]
+            self._conditioners[grid] = conditioner_for(
+                info, [d for d, _ in own], [place for _, place in own], t0_s, first_second
+            )
+        self._first = next(iter(self._conditioners.values()))  # all of them know of the stream what any does
         self._reorder = Reorder(info.rate_hz, reorder_s)
         self._ring = RingBuffer(len(info.channels), round(RING_S * info.rate_hz) or _IRREGULAR_RING)
         self._reader = self._ring.reader()
@@ -84,20 +95,35 @@ class StreamPath:
     @property
     def counts(self) -> StreamCounts:
         """The stream in numbers."""
-        timeline = self.conditioner.timeline
+        timeline = self._first.timeline
         return StreamCounts(
             received=timeline.received,
             lost=timeline.lost,
             duplicated=timeline.duplicated,
             out_of_order=timeline.out_of_order,
             dropped=timeline.dropped,
-            gaps=self.conditioner.gaps,
+            gaps=self._first.gaps,
         )
+
+    @property
+    def accepted_s(self) -> float:
+        """Stream time up to which samples were accepted; what was dropped for its stamp does not count."""
+        return self._first.reached_s
 
     @property
     def reached_s(self) -> float:
         """Stream time up to which samples came; of one that has said nothing yet, when it was heard of."""
-        return self.conditioner.reached_s if self.conditioner.timeline.received else self.heard_s
+        return self.accepted_s if self._first.timeline.received else self.heard_s
+
+    @property
+    def next_second(self) -> int:
+        """The first second of which nothing has come out."""
+        return max(each.next_second for each in self._conditioners.values())
+
+    @property
+    def look_ahead_s(self) -> dict[int, float]:
+        """How long after its end a second may have to wait for the resampler, by grid."""
+        return {grid: each.look_ahead_s for grid, each in self._conditioners.items()}
 
     def is_gone(self, now_s: float) -> bool:
         """Whether it serves something, and has said nothing for so long that another may."""
@@ -113,7 +139,7 @@ class StreamPath:
         notices: list[Notice] = []
         if self.stalled:
             # No sample is from later than now, unless its stamp was believed.
-            back_s = min(float(chunk.timestamps[0]), max(now_s, self.conditioner.reached_s))
+            back_s = min(float(chunk.timestamps[0]), max(now_s, self.accepted_s))
             gap_s = max(0.0, back_s - before_s)
             notices.append(
                 self._notice(
@@ -132,16 +158,18 @@ class StreamPath:
             return []
         return [second for each in self._reorder.release(now_s) for second in self._condition(each)]
 
-    def flush(self, until_second: int, incomplete: bool = True) -> list[Seconds]:
-        """What comes before `until_second`: see StreamConditioner.flush."""
-        return self.conditioner.flush(until_second, incomplete)
+    def flush(self, until: Sequence[int], incomplete: bool = True) -> list[Seconds]:
+        """What comes before the second that is due in each grid: see StreamConditioner.flush."""
+        return [second for grid, each in self._conditioners.items() for second in each.flush(until[grid], incomplete)]
 
     def end(self, until_second: int) -> list[Seconds]:
         """What still comes of a stream that is another one from `until_second` on."""
-        held = self.release(math.inf)
-        # Of a stream without a rate all that is certain has come out; more would be said of the future.
-        until = self.conditioner.next_second + _FAR if steady(self.info) else until_second
-        return held + self.flush(until, incomplete=False)
+        seconds = self.release(math.inf)
+        for each in self._conditioners.values():
+            # Of a stream without a rate all that is certain has come out; more would be said of the future.
+            until = each.next_second + _FAR if steady(self.info) else until_second
+            seconds += each.flush(until, incomplete=False)
+        return seconds
 
     def _condition(self, chunk: Chunk) -> list[Seconds]:
         seconds: list[Seconds] = []
@@ -150,7 +178,8 @@ class StreamPath:
             part = slice(start, start + self._ring.capacity)
             self._ring.append(chunk.samples[part], chunk.timestamps[part])
             samples, timestamps = self._reader.read()
-            seconds += self.conditioner.push(Chunk(chunk.stream_id, samples, timestamps))
+            for each in self._conditioners.values():
+                seconds += each.push(Chunk(chunk.stream_id, samples, timestamps))
         return seconds
 
     def watch(self, now_s: float) -> list[Notice]:
@@ -163,24 +192,23 @@ class StreamPath:
 
     def losses(self) -> list[Notice]:
         """How many samples did not come since this was asked last."""
-        lost = self.conditioner.timeline.lost - self._lost_said
+        lost = self._first.timeline.lost - self._lost_said
         if lost <= 0:
             return []
         self._lost_said += lost
-        total = self.conditioner.timeline.lost
+        total = self._first.timeline.lost
         detail = f"{lost} samples did not come, {total} in all"
-        at_s = self.conditioner.reached_s
-        return [Notice(SAMPLES_LOST, self.info.stream_id, at_s, detail, samples=lost)]
+        return [Notice(SAMPLES_LOST, self.info.stream_id, self.accepted_s, detail, samples=lost)]
 
     def snapshot(self) -> PathState:
         """A copy of all that this path remembers. The ring is empty between steps: what came was read."""
-        remembered = self.conditioner.snapshot()
+        remembered = [each.snapshot() for each in self._conditioners.values()]
         return PathState(
             self.info,
             self.derivations,
             self.places,
-            remembered if isinstance(remembered, ConditionerState) else None,
-            remembered if isinstance(remembered, IrregularState) else None,
+            [each for each in remembered if isinstance(each, ConditionerState)],
+            [each for each in remembered if isinstance(each, IrregularState)],
             self._reorder.snapshot(),
             self.heard_s,
             self.stalled,
@@ -188,16 +216,25 @@ class StreamPath:
         )
 
     @classmethod
-    def restored(cls, state: PathState, t0_s: float, stall_s: float, reorder_s: float) -> "StreamPath":
+    def restored(
+        cls, state: PathState, grid_of: Callable[[int], int], t0_s: float, stall_s: float, reorder_s: float
+    ) -> "StreamPath":
         """The path that a snapshot is of. Raises ValueError when it does not fit its own stream."""
-        path = cls(state.info, state.derivations, state.places, t0_s, state.heard_s, stall_s, reorder_s=reorder_s)
+        path = cls(
+            state.info, state.derivations, state.places, grid_of, t0_s, state.heard_s, stall_s, reorder_s=reorder_s
+        )
         path._reorder.restore(state.reorder)
-        if isinstance(path.conditioner, IrregularConditioner) and state.held is not None:
-            path.conditioner.restore(state.held)
-        elif isinstance(path.conditioner, StreamConditioner) and state.filtered is not None:
-            path.conditioner.restore(state.filtered)
-        else:
-            raise ValueError(f"a snapshot of stream {state.info.stream_id!r} without its conditioner")
+        remembered = [*state.filtered, *state.held]
+        if len(remembered) != len(path._conditioners):
+            raise ValueError(f"a snapshot of stream {state.info.stream_id!r} without its conditioners")
+        for conditioner, own in zip(path._conditioners.values(), remembered, strict=True):
+            match conditioner, own:
+                case StreamConditioner(), ConditionerState():
+                    conditioner.restore(own)
+                case IrregularConditioner(), IrregularState():
+                    conditioner.restore(own)
+                case _:
+                    raise ValueError(f"a snapshot of stream {state.info.stream_id!r} with another's conditioner")
         path.stalled, path._lost_said = state.stalled, state.lost_said
         return path
 

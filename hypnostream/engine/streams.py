@@ -1,6 +1,6 @@
 """Which streams there are, which path each has, and who serves what of the montage, while they come, go and change.
 
-What their paths deliver goes to the grid. A stream that nothing is taken from has a path too, so that its stalls and
+What their paths deliver goes to the grids. A stream that nothing is taken from has a path too, so that its stalls and
 losses are said; it asks for a place when it speaks and another stream has long said nothing.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from hypnostream.engine.bed_state import StreamsState
+from hypnostream.engine.grids import STAGES, Grids
 from hypnostream.engine.path import StreamCounts, StreamPath
 from hypnostream.engine.serving import difference, offer, taken_for, why_absent
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Derivation, Montage
-from hypnostream.stream.grid import Grid
 from hypnostream.stream.irregular import steady
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import Chunk, Notice, StreamInfo
@@ -29,14 +29,14 @@ class Streams:
 
     def __init__(
         self,
-        grid: Grid,
+        grids: Grids,
         infos: Sequence[StreamInfo],
         derivations: Sequence[Derivation],
         overrides: Mapping[str, str],
         stall_s: float,
         reorder_s: float,
     ) -> None:
-        self._grid, self._overrides = grid, dict(overrides)
+        self._grids, self._overrides = grids, dict(overrides)
         self._stall_s, self._reorder_s = stall_s, reorder_s
         self._infos = {info.stream_id: info for info in infos}
         self._paths: dict[str, StreamPath] = {}
@@ -44,7 +44,7 @@ class Streams:
         self._past: dict[str, StreamCounts] = {}
         for info in infos:
             if own := [d for d in derivations if d.stream_id == info.stream_id]:
-                self._open(info, own, grid.t0_s, 0)
+                self._open(info, own, grids.t0_s, 0)
 
     @property
     def infos(self) -> tuple[StreamInfo, ...]:
@@ -59,7 +59,7 @@ class Streams:
     @property
     def montage(self) -> Montage:
         """Who serves what as things stand."""
-        specs = self._grid.specs
+        specs = self._grids.specs
         derivations = {d.spec.name: d for path in self.paths for d in path.derivations}
         serving = tuple(derivations[spec.name] for spec in specs if spec.name in derivations)
         absent = [spec for spec in specs if spec.name not in derivations]
@@ -74,14 +74,14 @@ class Streams:
     def reached_s(self) -> float:
         """Stream time up to which samples have come; a stamp that no one believes does not count."""
         serving = [path for path in self.paths if path.places]
-        steadily = [path.conditioner.reached_s for path in serving if steady(path.info)]
-        return max(steadily or [path.conditioner.reached_s for path in serving], default=self._grid.t0_s)
+        steadily = [path.accepted_s for path in serving if steady(path.info)]
+        return max(steadily or [path.accepted_s for path in serving], default=self._grids.t0_s)
 
     @property
     def look_ahead_s(self) -> float:
-        """How long after a second's end its last samples are due that the resamplers wait for."""
-        waits_s = [path.conditioner.look_ahead_s for path in self.paths]
-        return max((wait_s for wait_s in waits_s if wait_s < self._grid.lateness_s), default=0.0)
+        """How long after a second's end its last samples are due that the model's resamplers wait for."""
+        waits_s = [path.look_ahead_s.get(STAGES, 0.0) for path in self.paths]
+        return max((wait_s for wait_s in waits_s if wait_s < self._grids.lateness_s), default=0.0)
 
     def push(self, chunk: Chunk, now_s: float) -> list[Notice]:
         """Take samples that came by `now_s` of the session's clock; those of no stream that is known are ignored."""
@@ -106,16 +106,16 @@ class Streams:
             notices += path.watch(now_s)
         return notices
 
-    def flush(self, until_second: int) -> None:
-        """Whole seconds before `until_second` wait for no look-ahead any more."""
+    def flush(self, until: Sequence[int]) -> None:
+        """Whole seconds before the one that is due in each grid wait for no look-ahead any more."""
         for path in self.paths:
-            self._deliver(path.flush(until_second, incomplete=False))
+            self._deliver(path.flush(until, incomplete=False))
 
     def finish(self, until_second: int) -> None:
         """No sample comes any more: all up to `until_second` is delivered, missing or not."""
         for path in self.paths:
             self._deliver(path.release(math.inf))
-            self._deliver(path.flush(until_second))
+            self._deliver(path.flush((until_second, until_second)))
 
     def losses(self) -> list[Notice]:
         """How many samples of which stream did not come since this was asked last."""
@@ -124,14 +124,16 @@ class Streams:
     def snapshot(self) -> StreamsState:
         """A copy of all that is remembered."""
         paths = [path.snapshot() for path in self.paths]
-        return StreamsState(self._grid.t0_s, list(self.infos), dict(self._waiting), dict(self._past), paths)
+        return StreamsState(self._grids.t0_s, list(self.infos), dict(self._waiting), dict(self._past), paths)
 
     def restore(self, state: StreamsState) -> None:
-        """Go on from a snapshot with the same grid and settings. Raises ValueError for a path that is none."""
+        """Go on from a snapshot with the same grids and settings. Raises ValueError for a path that is none."""
         self._infos = {info.stream_id: info for info in state.streams}
         self._waiting, self._past = dict(state.waiting), dict(state.past)
         self._paths = {
-            path.info.stream_id: StreamPath.restored(path, state.t0_s, self._stall_s, self._reorder_s)
+            path.info.stream_id: StreamPath.restored(
+                path, self._grids.grid_of, state.t0_s, self._stall_s, self._reorder_s
+            )
             for path in state.paths
         }
 
@@ -143,16 +145,16 @@ class Streams:
             derivations, why, notices = self._offered(new, now_s, None)
             for info in new:
                 serves = [d for d in derivations if d.stream_id == info.stream_id]
-                notices.append(self._serve(info, serves, now_s, self._grid.next_second, "", why))
+                notices.append(self._serve(info, serves, now_s, self._grids.next_second, "", why))
         for info in infos:
             changed = difference(self._infos[info.stream_id], info)
             if not changed:
                 self._infos[info.stream_id] = info
                 continue
-            own, first = self._paths.get(info.stream_id), self._grid.next_second
+            own, first = self._paths.get(info.stream_id), self._grids.next_second
             if own is not None:  # what it said when it was another counts, and is not said again
                 self._deliver(own.end(first))
-                first = max(first, own.conditioner.next_second)
+                first = max(first, own.next_second)
                 notices += own.losses()
             derivations, why, lost = self._offered([info], now_s, own)
             notices += lost
@@ -161,7 +163,7 @@ class Streams:
 
     def _deliver(self, seconds: Sequence[Seconds]) -> None:
         for block in seconds:
-            self._grid.push(block)
+            self._grids.push(block)
 
     def _ask_again(self, name: str, now_s: float) -> list[Notice]:
         """A stream whose place another has speaks: it may take what is free by now."""
@@ -175,7 +177,7 @@ class Streams:
                 return []
             self._deliver(own.release(math.inf))
             notices += own.losses()
-        notice = self._serve(info, derivations, now_s, self._grid.next_second, "", why)
+        notice = self._serve(info, derivations, now_s, self._grids.next_second, "", why)
         return [*notices, notice] if name in self._paths else notices
 
     def _offered(
@@ -187,7 +189,7 @@ class Streams:
         """
         others = [path for path in self.paths if path is not own and not path.is_gone(now_s)]
         taken = {derivation.spec.name for path in others for derivation in path.derivations}
-        derivations, why = offer(infos, [spec for spec in self._grid.specs if spec.name not in taken], self._overrides)
+        derivations, why = offer(infos, [spec for spec in self._grids.specs if spec.name not in taken], self._overrides)
         lost = self._release({derivation.spec.name for derivation in derivations}, own, now_s)
         return derivations, why, lost
 
@@ -204,7 +206,7 @@ class Streams:
             if not kept:
                 self._waiting[name] = now_s
             else:
-                self._open(path.info, kept, path.heard_s, max(self._grid.next_second, path.conditioner.next_second))
+                self._open(path.info, kept, path.heard_s, max(self._grids.next_second, path.next_second))
                 self._paths[name].stalled = True
         return lost
 
@@ -233,22 +235,30 @@ class Streams:
         return taken_for(name, now_s, derivations, changed, why)
 
     def _open(self, info: StreamInfo, derivations: Sequence[Derivation], now_s: float, first_second: int) -> None:
-        places = {spec.name: index for index, spec in enumerate(self._grid.specs)}
+        places = {spec.name: index for index, spec in enumerate(self._grids.specs)}
         served = [places[d.spec.name] for d in derivations]
         before = self._paths.get(info.stream_id)
         path = StreamPath(
-            info, derivations, served, self._grid.t0_s, now_s, self._stall_s, first_second, self._reorder_s
+            info,
+            derivations,
+            served,
+            self._grids.grid_of,
+            self._grids.t0_s,
+            now_s,
+            self._stall_s,
+            first_second,
+            self._reorder_s,
         )
         if before is not None:
             self._past[info.stream_id] = self._counted(before)
-        self._grid.serve(info.stream_id, served, steady(info))
+        self._grids.serve(info.stream_id, served, steady(info))
         self._paths[info.stream_id] = path
         self._waiting.pop(info.stream_id, None)
 
     def _close(self, name: str) -> None:
         if (path := self._paths.pop(name, None)) is not None:
             self._past[name] = self._counted(path)
-        self._grid.serve(name, ())
+        self._grids.serve(name, ())
 
     def _counted(self, path: StreamPath) -> StreamCounts:
         """The stream of a path in numbers, with what came by paths that it had before."""

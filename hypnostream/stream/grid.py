@@ -127,6 +127,11 @@ class Grid:
             state.streams[name] = GridStream(tuple(channels), passed, steady and not began, steady)
             self._stream_of |= dict.fromkeys(channels, name)
 
+    @property
+    def is_served(self) -> bool:
+        """Whether any stream serves anything."""
+        return bool(self.state.streams)
+
     def snapshot(self) -> GridState:
         """A copy of all that this grid remembers."""
         return copy.deepcopy(self.state)
@@ -167,9 +172,12 @@ class Grid:
             due = max(due, math.floor(now_s - self.t0_s - self.lateness_s))
         return due
 
-    def advance(self, now_s: float) -> list[Seconds]:
-        """The blocks that close at `now_s`, after everything that came by then was pushed."""
-        until = self.due(now_s)
+    def advance(self, now_s: float, due: int | None = None) -> list[Seconds]:
+        """The blocks that close at `now_s`, after everything that came by then was pushed.
+
+        Who knows better what is `due`, as another grid goes before this one, says so.
+        """
+        until = self.due(now_s) if due is None else due
         while len(self.state.fronts) > 1 and self.state.fronts[1][1] + self.lateness_s <= now_s:
             del self.state.fronts[0]
         return self._close(until)

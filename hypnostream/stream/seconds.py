@@ -1,5 +1,6 @@
 """Conditioned signal on the grid: whole seconds, the unit that travels from conditioner to grid to session."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ class Seconds:
         samples = tuple(each[first:stop] for each in self.samples)
         return Seconds(self.start + first, self.channels, samples, self.quality[:, first:stop])
 
-    def of_first(self, count: int) -> "Seconds":
-        """The same of the first `count` channels alone."""
-        return Seconds(self.start, self.channels[:count], self.samples[:count], self.quality[:count])
+    def of(self, places: Sequence[int]) -> "Seconds":
+        """The same of the channels at these places alone."""
+        channels = tuple(self.channels[place] for place in places)
+        samples = tuple(self.samples[place] for place in places)
+        return Seconds(self.start, channels, samples, self.quality[list(places)])

@@ -1,6 +1,6 @@
 """A bed with breathing: events are a function of its steps, and stages are what they are without it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -15,12 +15,13 @@ from hypnostream.engine.bed import Bed
 from hypnostream.engine.bed_state import BedState, Said
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.respiration.breathing import Breathing
-from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS, with_respiration
+from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS, respiration_beside, with_respiration
 from hypnostream.engine.respiration.event import APNEAS, AROUSAL, HYPOPNEA, Event
 from hypnostream.engine.respiration.revisions import latest
 from hypnostream.engine.session import Session
 from hypnostream.engine.written_state import read_state, write_state
 from hypnostream.stream.channels import Montage
+from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.simulator import NightSettings, SimulatedSource, simulate_night
 from hypnostream.stream.simulator_breathing import RespiratoryEvent
 from hypnostream.stream.simulator_breathing_truth import BreathingSettings
@@ -55,7 +56,7 @@ def night() -> Recording:
 
 def bed(breathing: bool = True, t0_s: float = 0.0) -> Bed:
     specs = with_respiration(BUNDLE.channels) if breathing else tuple(BUNDLE.channels)
-    scored = Breathing(specs, t0_s) if breathing else None
+    scored = Breathing(BUNDLE.channels, respiration_beside(BUNDLE.channels), t0_s) if breathing else None
     return Bed((), Montage(specs, ()), Session(BUNDLE, BACKEND, t0_s), 2.0, False, breathing=scored)
 
 
@@ -146,6 +147,59 @@ def test_stages_are_what_they_are_without_breathing() -> None:
     eeg = [info.stream_id for info in night()[0] if any(c.label.startswith("EEG") for c in info.channels)]
     assert eeg
     assert whole().results == played(bed(breathing=False), steps(evenly())).results
+
+
+def in_one_stream() -> Recording:
+    """The first 70 s of the night with airflow among the EEG, at its rate, as one amplifier sends them."""
+    infos, chunks = night()
+    head, breath = (
+        next(k for k, info in enumerate(infos) if any(label in each.label for each in info.channels))
+        for label in ("EEG", "Nasal pressure")
+    )
+    repeated = np.repeat(chunks[breath].samples, round(infos[head].rate_hz / infos[breath].rate_hz), axis=0)
+    info = replace(infos[head], channels=(*infos[head].channels, *infos[breath].channels))
+    samples = np.concatenate((chunks[head].samples, repeated), axis=1)
+    return (info,), (Chunk(info.stream_id, samples, chunks[head].timestamps),)
+
+
+@pytest.mark.parametrize("recording", [night, in_one_stream], ids=["streams of their own", "one stream"])
+def test_no_stage_is_later_for_the_sensors_of_breathing(recording: Callable[[], Recording]) -> None:
+    infos, chunks = recording()
+    times_s = np.arange(0.1, 70.0, 0.1).tolist()
+    came = [Step(0.0, infos)]
+    for from_s, until_s in pairwise([-1.0, *times_s]):
+        came.append(Step(until_s, tuple(part for each in chunks for part in between(each, from_s, until_s))))
+    final_s: list[list[float]] = []
+    for one in (bed(breathing=False), bed()):
+        final_s.append([step.now_s for step in came if any(result.final for result in one.step(step).results)])
+    without, with_them = final_s
+    assert with_them == without
+    assert with_them[0] < 30.6
+
+
+def test_breathing_is_never_ahead_of_the_stages_it_is_judged_by() -> None:
+    """The EEG comes 1.5 s late, the sensors of breathing at once: each epoch of sleep has its stage."""
+    infos, chunks = night()
+    head = next(info.stream_id for info in infos if any(each.label.startswith("EEG") for each in info.channels))
+    one, other = bed(), bed()
+    for each in (one, other):
+        each.step(Step(0.0, infos))
+    for from_s, until_s in pairwise([-1.0, *evenly(1.0)]):
+        late = [
+            part
+            for chunk in chunks
+            for part in between(chunk, *((t - 1.5 * (chunk.stream_id == head)) for t in (from_s, until_s)))
+        ]
+        one.step(Step(until_s, tuple(late)))
+        other.step(Step(until_s, tuple(part for each in chunks for part in between(each, from_s, until_s))))
+    for each in (one, other):
+        each.step(Step(END_S + 1.5, tuple(part for chunk in chunks for part in between(chunk, END_S - 1.5, END_S + 9))))
+        each.end(END_S)
+    assert one.breathing is not None
+    assert other.breathing is not None
+    assert one.breathing.indices == other.breathing.indices
+    with pytest.raises(ValueError, match="before the model's"):
+        one.breathing.advance(Seconds(int(END_S), (), (), np.zeros((0, 1), np.uint8)))
 
 
 def test_without_a_sensor_of_breathing_nothing_is_said_and_little_is_remembered() -> None:

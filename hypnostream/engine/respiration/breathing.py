@@ -2,10 +2,12 @@
 
 Before a sensor of breathing has sent anything nothing is computed and nothing is remembered but the stages. Within a
 second the arousals are told before airflow is judged; the stage of a second is the last that was final before it.
+
+What the model was given and said is heard first; the sensors of breathing may come later.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,6 +18,7 @@ from hypnostream.engine.respiration.autonomic_arousal import AutonomicSettings, 
 from hypnostream.engine.respiration.beats import BeatDetector, BeatSettings, BeatState
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
 from hypnostream.engine.respiration.event import Event
+from hypnostream.engine.respiration.heard import Heard, HeardState
 from hypnostream.engine.respiration.heart_rate import HeartRate, HeartRateSettings, HeartRateState
 from hypnostream.engine.respiration.history import BY_EFFORT, BY_FLOW, BY_THERMISTOR
 from hypnostream.engine.respiration.indices import IndexSettings, Indices, IndicesState, RunningIndices
@@ -67,12 +70,14 @@ class EvidenceState:
 @dataclass(slots=True)
 class BreathingState:
     """All that is remembered. `stage` is the last final one, an index into STAGES or UNSCORED; the last two are there
-    together or not at all.
+    together or not at all. `heard` is what was heard of seconds whose breathing is still to come, `stages` of epochs.
     """
 
     next_second: int
     stage: int
     indices: IndicesState
+    heard: HeardState
+    stages: list[int]
     evidence: EvidenceState | None = None
     respiration: RespirationState | None = None
 
@@ -80,19 +85,26 @@ class BreathingState:
 class Breathing:
     """The pure processing of one bed; second s begins at stream time `t0_s` + s.
 
-    `specs` are what the `channels` of the seconds are indices into: those of RESPIRATION_CHANNELS are read, and of the
-    others the first EEG, for arousals.
+    `inputs` are the model's: of them the first EEG is read, for arousals, and a sensor of breathing that is one of
+    them. `sensors` are those of breathing beside them.
     """
 
     def __init__(
-        self, specs: Sequence[ChannelSpec], t0_s: float = 0.0, settings: BreathingSettings | None = None
+        self,
+        inputs: Sequence[ChannelSpec],
+        sensors: Sequence[ChannelSpec],
+        t0_s: float = 0.0,
+        settings: BreathingSettings | None = None,
     ) -> None:
-        self.specs, self.t0_s = tuple(specs), t0_s
+        self.t0_s = t0_s
         self.settings = settings or BreathingSettings()
+        eegs = [place for place, spec in enumerate(inputs) if spec.kind == "eeg"]
+        shared = [place for place, spec in enumerate(inputs) if spec in RESPIRATION_CHANNELS]
+        self._heard = Heard([*eegs[:1], *shared])
+        self._specs = specs = (*(inputs[place] for place in self._heard.places), *sensors)
         self._sensors = [place for place, spec in enumerate(specs) if spec in RESPIRATION_CHANNELS]
         self._ecg = next((place for place in self._sensors if specs[place].name == "ecg"), None)
-        others = (place for place in range(len(specs)) if place not in self._sensors)
-        self._eeg = next((place for place in others if specs[place].kind == "eeg"), None)
+        self._eeg = 0 if eegs else None
         self._beats = BeatDetector(self.settings.beats)
         self._heart = HeartRate(self.settings.heart)
         eeg = None if self._eeg is None else specs[self._eeg]
@@ -101,6 +113,7 @@ class Breathing:
         )
         self._indices = RunningIndices(t0_s, self.settings.indices)
         self._next_second, self._stage = 0, UNSCORED
+        self._stages: list[int] = []
         self._evidence: EvidenceState | None = None
         self._session: RespirationSession | None = None
 
@@ -126,31 +139,47 @@ class Breathing:
     def good_fraction(self) -> dict[str, float]:
         """The share of good seconds since the night began, by sensor of breathing."""
         good_s = np.zeros(len(self._sensors)) if self._evidence is None else self._evidence.good_s
-        names = [self.specs[place].name for place in self._sensors]
+        names = [self._specs[place].name for place in self._sensors]
         return {name: float(good) / max(1, self._next_second) for name, good in zip(names, good_s, strict=True)}
 
     def snapshot(self) -> BreathingState:
         """A copy of all that is remembered."""
         respiration = None if self._session is None else self._session.snapshot()
         evidence = copy.deepcopy(self._evidence)
-        return BreathingState(self._next_second, self._stage, self._indices.snapshot(), evidence, respiration)
+        return BreathingState(
+            self._next_second,
+            self._stage,
+            self._indices.snapshot(),
+            self._heard.snapshot(),
+            list(self._stages),
+            evidence,
+            respiration,
+        )
 
     def restore(self, state: BreathingState) -> None:
         """Go on from a snapshot of one with the same specs, t0 and settings."""
         self._next_second, self._stage = state.next_second, state.stage
         self._indices.restore(state.indices)
+        self._heard.restore(state.heard)
+        self._stages = list(state.stages)
         self._evidence, self._session = copy.deepcopy(state.evidence), None
         if state.evidence is not None and state.respiration is not None:
             self._session = self._session_from(state.evidence.first)
             self._session.restore(state.respiration)
 
-    def advance(self, seconds: Seconds, stages: Mapping[int, str | None]) -> list[Event]:
-        """Take consecutive whole seconds of all specs, and the final `stages` of the epochs that end in them, by epoch.
+    def hear(self, seconds: Seconds, stages: Sequence[str | None]) -> None:
+        """What the model was given, consecutive whole seconds of its inputs, and the final stages that it said then."""
+        self._heard.hear(seconds)
+        self._stages += [UNSCORED if stage is None else STAGES.index(stage) for stage in stages]
 
-        Raises ValueError when a second is skipped or repeated, KeyError when a stage is not there.
+    def advance(self, sensors: Seconds) -> list[Event]:
+        """Take consecutive whole seconds of the sensors of breathing; of what was heard of them, the events.
+
+        Raises ValueError when a second is skipped or repeated, or comes before the model's.
         """
-        if seconds.start != self._next_second:
-            raise ValueError(f"second {seconds.start} came, second {self._next_second} was due")
+        if sensors.start != self._next_second:
+            raise ValueError(f"second {sensors.start} came, second {self._next_second} was due")
+        seconds = self._heard.with_these(sensors)
         there = (seconds.quality[self._sensors] != NEVER_PRESENT).any(axis=0)
         events: list[Event] = []
         done = 0
@@ -165,7 +194,7 @@ class Breathing:
             self._next_second += stop - done
             done = stop
             if self._next_second % EPOCH_S == 0:
-                self._close(self._next_second // EPOCH_S - 1, stages)
+                self._close(self._next_second // EPOCH_S - 1)
         return events
 
     def finish(self) -> list[Event]:
@@ -194,7 +223,7 @@ class Breathing:
         )
 
     def _session_from(self, first: int) -> RespirationSession:
-        return RespirationSession(self.specs, self.t0_s + first, self.settings.respiration)
+        return RespirationSession(self._specs, self.t0_s + first, self.settings.respiration)
 
     def _seconds(self, evidence: EvidenceState, session: RespirationSession, seconds: Seconds) -> list[Event]:
         """Seconds of one epoch."""
@@ -209,12 +238,11 @@ class Breathing:
         self._indices.hear(events)
         return events
 
-    def _close(self, epoch: int, stages: Mapping[int, str | None]) -> None:
+    def _close(self, epoch: int) -> None:
         """An epoch is over and its stage final. The indices take what saturation came of its events then, and only
         then, so that it does not matter how the seconds came."""
-        stage = stages[epoch]
-        self._indices.stage(epoch, stage)
-        self._stage = UNSCORED if stage is None else STAGES.index(stage)
+        self._stage = self._stages.pop(0)
+        self._indices.stage(epoch, None if self._stage == UNSCORED else STAGES[self._stage])
         if self._session is not None:
             self._indices.measure(self._session.oximetry)
 

@@ -20,7 +20,12 @@ RESPIRATION_CHANNELS: Final = (
 )
 
 
-def with_respiration(specs: Sequence[ChannelSpec]) -> tuple[ChannelSpec, ...]:
-    """A model's inputs, then the sensors of breathing; where both have a name, the model's is what it means."""
-    names = {spec.name for spec in specs}
-    return *specs, *(spec for spec in RESPIRATION_CHANNELS if spec.name not in names)
+def respiration_beside(inputs: Sequence[ChannelSpec]) -> tuple[ChannelSpec, ...]:
+    """The sensors of breathing beside a model's inputs; where both have a name, the model's is what it means."""
+    names = {spec.name for spec in inputs}
+    return tuple(spec for spec in RESPIRATION_CHANNELS if spec.name not in names)
+
+
+def with_respiration(inputs: Sequence[ChannelSpec]) -> tuple[ChannelSpec, ...]:
+    """A model's inputs, then the sensors of breathing beside them."""
+    return *inputs, *respiration_beside(inputs)
