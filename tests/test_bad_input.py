@@ -71,8 +71,8 @@ def test_what_is_no_recording_is_one_line(
 
 
 def test_a_recording_with_no_channel_of_use_is_one_line(cli: Cli, tmp_path: Path) -> None:
-    path = write_night(tmp_path / "legs.edf", 1, labels=("Airflow", "SpO2"))
-    assert_one_line(cli("replay", path), "no channel serves this model", "'Airflow', 'SpO2'", "[channels]")
+    path = write_night(tmp_path / "legs.edf", 1, labels=("EMG chin",))
+    assert_one_line(cli("replay", path), "no channel serves this model", "breathing", "'EMG chin'", "[channels]")
     said = cli("inspect", path)
     assert said.code == 0
     assert "missing" in said.out

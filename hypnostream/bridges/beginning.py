@@ -25,9 +25,10 @@ def first_arrivals(
 ) -> list[Arrival]:
     """What comes until a stream that serves has spoken; all declarations first, so that they are weighed together.
 
-    What streams say that serve only `besides` is kept, but does not begin a session.
+    What streams say that serve only `besides` is kept; it begins a session when none that came within `patience_s`
+    serves more.
 
-    Raises UserError when nothing that came within `patience_s` serves, or the streams end before a sample came.
+    Raises UserError when nothing that came by then serves at all, or the streams end before a sample came.
     """
     deadline = time.monotonic() + patience_s
     arrivals: list[Arrival] = []
@@ -44,7 +45,9 @@ def first_arrivals(
             serving = {derivation.stream_id for derivation in derivations}
             kept = serving | {each.stream_id for each in offer(list(infos.values()), besides, overrides)[0]}
         if not serving and time.monotonic() > deadline:
-            raise UserError(_nothing_serves(list(infos.values()), specs, why))
+            if not kept:
+                raise UserError(nothing_serves(list(infos.values()), specs, besides, why))
+            serving = kept
         arrivals += [each for each in came if not isinstance(each, Chunk | StreamInfo)]
         arrivals += [each for each in came if isinstance(each, Chunk) and each.stream_id in kept]
         if any(isinstance(each, Chunk) and each.stream_id in serving for each in arrivals):
@@ -71,11 +74,16 @@ def wall_time(source: LiveSource, t_s: float) -> datetime | None:
     return None if start_utc is None else start_utc + timedelta(seconds=t_s - source.start_s)
 
 
-def _nothing_serves(infos: Sequence[StreamInfo], specs: Sequence[ChannelSpec], why: str) -> str:
+def nothing_serves(
+    infos: Sequence[StreamInfo], specs: Sequence[ChannelSpec], besides: Sequence[ChannelSpec], why: str = ""
+) -> str:
+    """What is said where no channel serves the model (`specs`), nor breathing (`besides`, none where that is off)."""
     labels = [channel.label for info in infos for channel in info.channels]
     shown = ", ".join(repr(label) for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
     wanted = ", ".join(spec.name for spec in specs)
+    sensors = f" or breathing ({', '.join(spec.name for spec in besides)})" if besides else ""
     return (
-        f"no channel serves this model ({wanted}); found {shown}. "
-        f'Name one in the configuration, for example [channels] {specs[0].name} = "LABEL". ({why[:300]})'
+        f"no channel serves this model ({wanted}){sensors}; found {shown}. "
+        f'Name one in the configuration, for example [channels] {specs[0].name} = "LABEL".'
+        + (f" ({why[:300]})" if why else "")
     )

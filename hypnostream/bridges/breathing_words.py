@@ -28,14 +28,22 @@ def index_words(index: Index) -> str:
         name = index.name
     words = f"{name} {index.value:.1f} {index.unit}"
     if index.name in ("AHI", "REI") and index.low is not None and index.high is not None:
-        words += f" ({index.low:.1f}–{index.high:.1f}) of {index.hours:.1f} {index.denominator}"
+        words += f" ({index.low:.1f}–{index.high:.1f}) {_basis(index)}"
     return words + (f", {index.preliminary} more may count" if index.preliminary else "")
+
+
+def _basis(index: Index) -> str:
+    """An REI is an index by recording time, and is said to be one wherever it stands."""
+    if index.name == "REI":
+        return f"by recording time, {index.hours:.1f} h"
+    return f"of {index.hours:.1f} {index.denominator}"
 
 
 def severity_words(severity: Severity) -> str:
     """A band with what it could as well be, and with both denominators."""
     band = severity.band if severity.low == severity.high else f"{severity.band} ({severity.low} to {severity.high})"
-    hours = f"{severity.sleep_hours:.1f} h of sleep, {severity.recorded_hours:.1f} h recorded"
+    sleep = "sleep not known" if severity.index.name == "REI" else f"{severity.sleep_hours:.1f} h of sleep"
+    hours = f"{sleep}, {severity.recorded_hours:.1f} h recorded"
     return f"{severity.index.name} {severity.index.rule}: {band}; {hours}"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ from hypnostream.engine.sleep_statistics import SleepStatistics, sleep_statistic
 from hypnostream.stream.channels import Montage
 from hypnostream.stream.source import Annotation, Notice, StreamInfo
 from hypnostream.stream.stages import stage_codes
+
+NO_STAGES: Final = "no channel serves the model: no stages, and breathing is counted by recording time (REI)"
 
 
 class TableSink:
@@ -182,7 +185,11 @@ class NightReport:
                 scoring_rule=content.scoring_rule,
             ),
             timings={name: round(value, 4) for name, value in timings.items()},
-            warnings=[*warnings, *annotated.warnings],
+            warnings=[
+                *warnings,
+                *annotated.warnings,
+                *([NO_STAGES] if breathed and not self.inputs.derivations else []),
+            ],
             agreement=agreed,
             lights_off_s=annotated.lights_off_s,
             lights_on_s=annotated.lights_on_s,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WIDTH_PX: Final = 1600
 HEIGHT_PX: Final = 900  # without breathing
+STAGES_PX: Final = 500  # of it, what a night without any stage has no use for
 DPI: Final = 100
 LEFT_PX, RIGHT_PX, TOP_PX, BOTTOM_PX, GAP_PX = 140, 1460, 804, 96, 20  # of the panels; names to the left of them
 WORDS_PX = 28  # of a line of indices
@@ -63,6 +64,7 @@ def draw_night(night: Night) -> bytes:
     """The picture as PNG."""
     breathing = _breathing_px(night)
     height_px = HEIGHT_PX + sum(breathing.values()) + GAP_PX * len(breathing.keys() - {"words"})
+    height_px -= 0 if _shows_stages(night) else STAGES_PX
     # Not pyplot: it looks for a display and keeps every figure; the objects below it are lighter and need neither.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -99,12 +101,19 @@ def _breathing_px(night: Night) -> dict[str, int]:
     return {name: height for name, height in heights.items() if height}
 
 
+def _shows_stages(night: Night) -> bool:
+    """Of a recording of breathing alone there is no hypnogram to draw."""
+    staged = any(result.stage is not None for result in night.results)
+    return staged or night.breathing is None or night.reference is not None
+
+
 def _draw_panels(figure: "Figure", night: Night, height_px: int, breathing: dict[str, int]) -> None:
     edges_h = np.arange(len(night.results) + 1, dtype=np.float64) * EPOCH_S / 3600
     scored = stage_codes(result.stage for result in night.results)
     absent = scored == UNSCORED
     # Panels from the top down, and the share of each in the height that is to be had.
-    shares = {"stage": 3.0, "probability": 2.4, "confidence": 0.9}
+    staged = _shows_stages(night)
+    shares = {"stage": 3.0, "probability": 2.4, "confidence": 0.9} if staged else {}
     if night.reference is not None:
         shares = {"reference": 2.4, "differs": 0.2} | shares
     if night.channels:
@@ -115,10 +124,11 @@ def _draw_panels(figure: "Figure", night: Night, height_px: int, breathing: dict
     axes.set_autoscale_on(False)
     axes.set_xlim(0, edges_h[-1])
     axes.set_ylim(0, height_px)
-    unit = (TOP_PX - BOTTOM_PX - GAP_PX * (len(shares) - 1)) / sum(shares.values())
+    had_px = TOP_PX - BOTTOM_PX - (0 if staged else STAGES_PX)
+    unit = (had_px - GAP_PX * (len(shares) - 1)) / max(1.0, sum(shares.values()))
     heights_px = {name: unit * share for name, share in shares.items()}
     # Breathing belongs below the stages that it disturbs.
-    below = list(heights_px).index("stage") + 1
+    below = list(heights_px).index("stage") + 1 if staged else 0
     shown = [(name, float(height)) for name, height in breathing.items() if name != "words"]
     heights_px = dict([*list(heights_px.items())[:below], *shown, *list(heights_px.items())[below:]])
     top_px = height_px - (HEIGHT_PX - TOP_PX) - breathing.get("words", 0)
@@ -135,15 +145,16 @@ def _draw_panels(figure: "Figure", night: Night, height_px: int, breathing: dict
         reference[: night.reference.size] = night.reference[: scored.size]
         panels.draw_hypnogram(panel["reference"], reference, night.lights_off_s, night.lights_on_s)
         panels.draw_differences(panel["differs"], reference, scored)
-    panels.draw_hypnogram(panel["stage"], scored, night.lights_off_s, night.lights_on_s)
+    if staged:
+        panels.draw_hypnogram(panel["stage"], scored, night.lights_off_s, night.lights_on_s)
+        panels.draw_probabilities(panel["probability"], night.results, absent)
+        panels.draw_confidence(panel["confidence"], night.results, absent)
     if night.breathing is not None and "events" in panel:
         draw_events(panel["events"], night.breathing.drawn(len(night.results)))
     if night.breathing is not None and "SpO₂ %" in panel:
         spo2 = night.breathing.spo2_seconds(len(night.results))
         if spo2 is not None:
             draw_spo2(panel["SpO₂ %"], spo2)
-    panels.draw_probabilities(panel["probability"], night.results, absent)
-    panels.draw_confidence(panel["confidence"], night.results, absent)
     if night.channels:
         panels.draw_sensors(panel["sensors"], night.results, night.channels)
     lights = [(night.lights_off_s, "lights off"), (night.lights_on_s, "lights on")]
@@ -184,6 +195,8 @@ def _lines(breathing: Breathing | None) -> list[str]:
 
 def statistics_line(statistics: SleepStatistics) -> str:
     """What a sleep doctor looks for first, in one line."""
+    if statistics.epochs and statistics.epochs == statistics.epochs_absent:
+        return f"no stages: no answer in any of {statistics.epochs} epochs"
     told = [
         ("sleep", _hours(statistics.total_sleep_min)),
         ("efficiency", _percent(statistics.sleep_efficiency_percent)),

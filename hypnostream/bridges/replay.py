@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
+from hypnostream.bridges.beginning import nothing_serves
 from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
 from hypnostream.bridges.curve import gate_of
 from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
@@ -63,17 +64,11 @@ def bundle_of(config: BedConfig) -> Bundle:
 
 
 def montage_of(source: Source, bundle: Bundle, config: BedConfig) -> Montage:
-    """Resolve the bundle's channels. Raises UserError when nothing at all serves."""
-    montage = resolve(source.streams, specs_of(bundle, config.breathing), config.channels)
-    inputs = {spec.name for spec in bundle.channels}
-    if not any(derivation.spec.name in inputs for derivation in montage.derivations):
-        labels = [channel.label for info in source.streams for channel in info.channels]
-        shown = ", ".join(repr(label) for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
-        wanted = ", ".join(spec.name for spec in bundle.channels)
-        raise UserError(
-            f"no channel serves this model ({wanted}); found {shown}. "
-            f'Name one in the configuration, for example [channels] {bundle.channels[0].name} = "LABEL".'
-        )
+    """Resolve what a bed looks for. Raises UserError when nothing at all serves; breathing alone is enough."""
+    specs = specs_of(bundle, config.breathing)
+    montage = resolve(source.streams, specs, config.channels)
+    if not montage.derivations:
+        raise UserError(nothing_serves(source.streams, bundle.channels, specs[len(bundle.channels) :]))
     return montage
 
 
