@@ -1,6 +1,7 @@
 """From samples to levels of airflow: normal, reduced, absent or unknown, and since when; one second after another."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from hypnostream.engine.respiration import envelope as env
 from hypnostream.engine.respiration.baseline import (
+    RENEWED_EVERY_S,
     BaselineSettings,
     BaselineState,
     count_again,
@@ -15,10 +17,8 @@ from hypnostream.engine.respiration.baseline import (
     not_counted,
     renew_baseline,
 )
-from hypnostream.engine.respiration.effort import belts_phase
 from hypnostream.engine.respiration.envelope import DELAY_S, TICK_S, TICKS, EnvelopeSettings, EnvelopeState
 from hypnostream.engine.respiration.history import (
-    ABDOMEN,
     BY_EFFORT,
     BY_FLOW,
     BY_THERMISTOR,
@@ -32,11 +32,11 @@ from hypnostream.engine.respiration.history import (
 )
 from hypnostream.engine.respiration.lifecycle import ABSENT, NORMAL, REDUCED, TOLD_WITHIN_S, UNKNOWN, Airflow
 from hypnostream.engine.respiration.rules import RuleSettings
+from hypnostream.engine.respiration.stride import Stride, prepared
 
 _ROWS = 5  # four sensors and the sum of the belts
 _FAR_TICKS = 20  # a breath's turning point is looked for so far back
 _BREATH_BEGINS = 0.15  # of its excursion
-_PERIOD_EVERY_S = 5
 _FALLING_S = 2  # so long before it is seen to be low an excursion falls
 
 
@@ -80,45 +80,54 @@ def fresh_airflow(settings: AirflowSettings) -> AirflowState:
     )
 
 
-def take_second(
+def take_seconds(
     state: AirflowState, settings: AirflowSettings, samples: NDArray[np.float64], known: NDArray[np.bool_]
-) -> list[Airflow]:
-    """Take the next second: `samples` (4, 25) of flow, thermistor, thorax and abdomen, and whether each is `known`.
+) -> Iterator[list[Airflow]]:
+    """Take the next seconds: `samples` (n, 4, 25) of flow, thermistor, thorax and abdomen, and whether each is `known`.
 
-    What airflow is, in order of time: at every tick at which its level changes, and at the second's end. Times are in
-    seconds of the session.
+    Of each second in turn, what airflow is, in order of time: at every tick at which its level changes, and at its end.
+    Times are in seconds of the session. All of it is to be taken, and with each second the state is as of it.
     """
+    done = 0
+    while done < len(samples):
+        stride = prepared(
+            state.envelope,
+            settings.envelope,
+            state.baseline.level,
+            settings.rules,
+            state.history.next_second,
+            samples[done:],
+            known[done:],
+        )
+        for place in range(stride.count):
+            yield _judged(state, settings, stride, place)
+        done += stride.count
+
+
+def _judged(state: AirflowState, settings: AirflowSettings, stride: Stride, place: int) -> list[Airflow]:
     second = state.history.next_second
-    excursion = env.excursions(state.envelope, settings.envelope, _ticks(state, samples, known))
-    left = _left(state, settings, excursion)
-    levels, sensors = _levels(left, settings)
-    told = _told(state, second, levels, sensors)
-    _remember(state, left[:, -1], sensors)
-    _renew_baseline(state, settings, second, excursion[:, -1], levels, sensors)
+    left, excursion = stride.ticks(place), stride.excursion[place]
+    _silence(state, settings, stride.ends[place], left, excursion)
+    levels, sensors = _levels(left, stride.flowing[place], settings)
+    told = _told(state, second, levels, sensors, stride.behind(place))
+    _remember(state, left[:, -1], sensors, stride.phases[place])
+    _renew_baseline(state, settings, second, excursion, levels, sensors)
     return told
 
 
-def _ticks(state: AirflowState, samples: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The ticks (5, 5) of the sensors and of the sum of the belts, each of which counts by its own baseline."""
-    ticks = env.smoothed(state.envelope, samples, known)
-    belts = ticks[THORAX : ABDOMEN + 1] / state.baseline.level[THORAX : ABDOMEN + 1, None]
-    total = [_mean(*each) for each in zip(*belts.tolist(), strict=True)]  # of so few numbers faster than by numpy
-    return np.concatenate((ticks, [total]))
+def _silence(
+    state: AirflowState,
+    settings: AirflowSettings,
+    ends: list[float],
+    left: NDArray[np.float64],
+    excursion: NDArray[np.float64],
+) -> None:
+    """A sensor that shows nothing for too long is off, and unknown (`left` (5, 5) becomes NaN).
 
-
-def _mean(one: float, other: float) -> float:
-    """The mean of those that are known."""
-    return (one + other) / 2 if one == one and other == other else one if one == one else other
-
-
-def _left(state: AirflowState, settings: AirflowSettings, excursion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is left of the baseline (5, 5). A sensor that shows nothing for too long is off, and unknown.
-
-    What it shows while it shows nothing is not counted to its baseline (`excursion` becomes NaN): it must come back to
-    what it was.
+    What it shows while it shows nothing is not counted to its baseline (`excursion` (5,) becomes NaN): it must come
+    back to what it was.
     """
-    left: NDArray[np.float64] = excursion / state.baseline.level[:, None]
-    silent = [row for row, last in enumerate(left[:4, -1].tolist()) if last < settings.rules.absent_below]
+    silent = [row for row, last in enumerate(ends) if last < settings.rules.absent_below]
     since_s = state.silent_s[silent] + 1 if silent else state.silent_s[:0]
     state.silent_s[:] = 0
     if silent:
@@ -128,13 +137,13 @@ def _left(state: AirflowState, settings: AirflowSettings, excursion: NDArray[np.
         rows = np.array(silent)
         limit_s = np.where(rows < THORAX, settings.rules.longest_s, settings.belt_off_s)
         left[rows[since_s > limit_s]] = np.nan
-    if settings.rules.linearise:
-        left[FLOW] = np.sqrt(left[FLOW])
-    return left
 
 
-def _levels(left: NDArray[np.float64], settings: AirflowSettings) -> tuple[list[int], int]:
-    """The level at each tick, and the sensors that told of it."""
+def _levels(left: NDArray[np.float64], flowing: bool, settings: AirflowSettings) -> tuple[list[int], int]:
+    """The level at each tick, and the sensors that told of it. Where flow is normal nothing else can change that."""
+    if flowing:
+        thermistor_end = float(left[THERMISTOR, -1])
+        return [NORMAL] * TICKS, BY_FLOW | BY_THERMISTOR * (thermistor_end == thermistor_end)
     by_row = left.tolist()  # of so few numbers it is faster than by numpy
     flow, thermistor, effort = by_row[FLOW], by_row[THERMISTOR], by_row[EFFORT_SUM]
     if not any(one == one or other == other for one, other in zip(flow, thermistor, strict=True)):
@@ -171,13 +180,14 @@ def _coded(reduced: bool, absent: bool) -> int:
     return ABSENT if absent else REDUCED if reduced else NORMAL
 
 
-def _told(state: AirflowState, second: int, levels: list[int], sensors: int) -> list[Airflow]:
+def _told(state: AirflowState, second: int, levels: list[int], sensors: int, behind: int) -> list[Airflow]:
     told: list[Airflow] = []
     for tick, level in enumerate(levels):
         now_s = second + (tick + 1) * TICK_S
         if level != state.level:
             row = FLOW if sensors & BY_FLOW else THERMISTOR if sensors & BY_THERMISTOR else EFFORT_SUM
-            since_s = now_s if level == UNKNOWN else _since_s(state, row, tick, level > state.level, level, now_s)
+            after = behind + TICKS - 1 - tick
+            since_s = now_s if level == UNKNOWN else _since_s(state, row, after, level > state.level, level, now_s)
             state.level = level
             told.append(Airflow(now_s, level, max(since_s, state.unknown_s)))
         if level == UNKNOWN:
@@ -187,10 +197,11 @@ def _told(state: AirflowState, second: int, levels: list[int], sensors: int) -> 
     return told
 
 
-def _since_s(state: AirflowState, row: int, tick: int, falls: bool, level: int, now_s: float) -> float:
-    """When the level began that is seen at a tick: a fall where the last breath ended, a rise where a breath began."""
+def _since_s(state: AirflowState, row: int, behind: int, falls: bool, level: int, now_s: float) -> float:
+    """When the level began that is seen at the tick after which so many come that are kept: a fall where the last
+    breath ended, a rise where a breath began."""
     smooth, window = state.envelope.smooth[row], state.envelope.window_ticks
-    end = len(smooth) - TICKS + tick + 1
+    end = len(smooth) - behind
     seen = smooth[end - window : end]
     at_s = now_s - DELAY_S
     if np.isnan(seen).all():
@@ -209,13 +220,12 @@ def _since_s(state: AirflowState, row: int, tick: int, falls: bool, level: int, 
     return at_s - (len(seen) - 1 - int(still[-1]) if len(still) else 0) * TICK_S
 
 
-def _remember(state: AirflowState, left: NDArray[np.float64], sensors: int) -> None:
-    history, smooth = state.history, state.envelope.smooth
+def _remember(state: AirflowState, left: NDArray[np.float64], sensors: int, phase: float) -> None:
+    history = state.history
     place = history.next_second % HISTORY_S
     history.left[:, place] = left
     history.sensors[place] = sensors
-    belts = smooth[THORAX : ABDOMEN + 1, -state.envelope.window_ticks :]
-    history.phase[place] = belts_phase(belts)
+    history.phase[place] = phase
     history.window_s = state.envelope.window_ticks * TICK_S + DELAY_S
     history.next_second += 1
 
@@ -245,7 +255,7 @@ def _renew_baseline(
     renew_baseline(
         state.baseline, settings.baseline, second, excursion, in_event, max(1, envelope.window_ticks // TICKS)
     )
-    if not low and sensors and second % _PERIOD_EVERY_S == 0:
+    if not low and sensors and second % RENEWED_EVERY_S == 0:
         row = FLOW if sensors & BY_FLOW else THERMISTOR if sensors & BY_THERMISTOR else EFFORT_SUM
         period_s = env.breath_period_s(envelope.smooth[row], float(state.baseline.level[row]), settings.envelope)
         if period_s is not None:

@@ -118,10 +118,40 @@ class ArousalDetector:
         An arousal is said once 3 s of it are there, as preliminary, and final when it is over. `state` is changed.
         Raises ValueError for a second of another rate.
         """
-        if eeg is not None and eeg.shape != (self.rate_hz,):
-            raise ValueError(f"a second of EEG has shape {eeg.shape}, ({self.rate_hz},) was due")
+        good = np.array([eeg is not None])
+        eegs = np.zeros((1, self.rate_hz), np.float32) if eeg is None else eeg[None]
+        power = self.powers(state, eegs, good)[0]
+        if emg is not None:
+            power[_EMG] = math.log(float(np.square(emg, dtype=np.float64).mean()) + 0.01)
+        return self.judge(state, power, stage)
+
+    def powers(self, state: ArousalState, eeg: NDArray[np.float32], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """The next seconds' logarithms of power in µV² (n, 4), each of the second and the one half a second earlier.
+
+        `eeg` is (n, rate) in µV, `good` (n,); NaN where that is not, and where the chin belongs. Each is to be given to
+        `judge` in turn. Raises ValueError for seconds of another rate.
+        """
+        if eeg.shape[1:] != (self.rate_hz,):
+            raise ValueError(f"a second of EEG has shape {eeg.shape[1:]}, ({self.rate_hz},) was due")
+        half = self.rate_hz // 2
+        windows = np.zeros((len(eeg), 2, self.rate_hz))
+        windows[:, 0] = eeg
+        windows[1:, 1, :half], windows[:, 1, half:] = eeg[:-1, -half:], eeg[:, :-half]
+        follows = np.append(len(state.tail) > 0, good[:-1])
+        if follows[0]:
+            windows[0, 1, :half] = state.tail
+        # Products of the same shape for each second: the same sums in the same order whatever n is.
+        spectrum = np.square(np.matmul(windows, self._waves))
+        density = np.where(follows[:, None], (spectrum[:, 0] + spectrum[:, 1]) / 2, spectrum[:, 0])
+        power = np.full((len(eeg), _EMG + 1), np.nan)
+        power[:, :_EMG] = np.log(np.matmul(density[:, None], self._bands)[:, 0] + 1.0)
+        power[~good] = np.nan
+        state.tail = windows[-1, 0, -half:].copy() if good[-1] else np.zeros(0)
+        return power
+
+    def judge(self, state: ArousalState, power: NDArray[np.float64], stage: int) -> tuple[ArousalEvidence, list[Event]]:
+        """The next second by its `power` (4,); see `advance`."""
         second = state.next_second
-        power = self._powers(state, eeg, emg)
         shift, rise = self._shift(state, power)
         state.power[:-1] = state.power[1:]
         state.power[-1] = power
@@ -129,32 +159,11 @@ class ArousalDetector:
         _, *rises = state.rises.tolist()
         state.shifts[:], state.rises[:] = (*shifts, shift), (*rises, rise)
         state.stable[:-1] = state.stable[1:]
-        state.stable[-1] = eeg is not None and stage > _WAKE
+        state.stable[-1] = power[0] == power[0] and stage > _WAKE
         state.next_second += 1
         said = self._go_on(state, state.current, second, shift) if state.current else self._begin(state, second, stage)
         confidence = self._confidence(state) if state.current else 0.0
         return ArousalEvidence(second, shift, rise, confidence), said
-
-    def _powers(
-        self, state: ArousalState, eeg: NDArray[np.float32] | None, emg: NDArray[np.float32] | None
-    ) -> NDArray[np.float64]:
-        """Logarithms of power in µV², (4,): of this second and the one half a second earlier, and of the chin."""
-        power = np.full(_EMG + 1, np.nan)
-        if eeg is None:
-            state.tail = np.zeros(0)
-        else:
-            half = self.rate_hz // 2
-            windows = np.empty((2 if len(state.tail) else 1, self.rate_hz))
-            windows[0] = eeg
-            if len(state.tail):
-                windows[1, :half], windows[1, half:] = state.tail, eeg[:-half]
-            spectrum = windows @ self._waves
-            density = (spectrum * spectrum).sum(axis=0) / len(windows)
-            power[:_EMG] = np.log(density @ self._bands + 1.0)
-            state.tail = windows[0, -half:].copy()
-        if emg is not None:
-            power[_EMG] = math.log(float(np.square(emg, dtype=np.float64).mean()) + 0.01)
-        return power
 
     def _shift(self, state: ArousalState, power: NDArray[np.float64]) -> tuple[float, float]:
         """How far this second is from the sleep before: of the EEG, and of the chin. NaN where either is unknown."""

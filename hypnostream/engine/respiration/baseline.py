@@ -62,8 +62,11 @@ def renew_baseline(
     in_event: bool,
     breath_s: int,
 ) -> None:
-    """Take what `second` was: `excursion` (rows,), and whether it was in an event; `breath_s` is about one breath."""
-    place = second % BASELINE_S
+    """Take what `second` was: `excursion` (rows,), and whether it was in an event; `breath_s` is about one breath.
+
+    The level changes with every fifth second alone, so that those between can be prepared together.
+    """
+    place, renews = second % BASELINE_S, second % RENEWED_EVERY_S == 0
     if in_event:
         state.recovery_left_s = settings.recovery_s
     elif state.recovery_left_s:
@@ -73,9 +76,10 @@ def renew_baseline(
     state.excursion[:, place] = excursion
     state.in_event[place] = in_event
     state.age_s += 1
-    if not in_event and second % RENEWED_EVERY_S == 0:
+    if renews and not in_event:
         _renew(state, settings, breath_s)
-    state.level[state.age_s > settings.stands_s] = np.nan
+    if renews:
+        state.level[state.age_s > settings.stands_s] = np.nan
 
 
 def count_again(state: BaselineState, first: int, stop: int) -> None:

@@ -227,7 +227,12 @@ class Breathing:
 
     def _seconds(self, evidence: EvidenceState, session: RespirationSession, seconds: Seconds) -> list[Event]:
         """Seconds of one epoch."""
-        arousals = [self._arousal(evidence, seconds, i) for i in range(seconds.count)]
+        sees = np.zeros(seconds.count, bool) if self._eeg is None else seconds.quality[self._eeg] == OK
+        eeg = np.zeros((seconds.count, self._arousals.rate_hz), np.float32)
+        if self._eeg is not None:
+            eeg[:] = seconds.samples[self._eeg]
+        powers = self._arousals.powers(evidence.arousal, eeg, sees)
+        arousals = [self._arousal(evidence, seconds, i, powers[i], bool(sees[i])) for i in range(seconds.count)]
         events = session.advance(replace(seconds, start=seconds.start - evidence.first), arousals)
         for second, by in enumerate(session.told_by, seconds.start):
             self._indices.breathed(second, bool(by & (BY_FLOW | BY_THERMISTOR)), bool(by & BY_EFFORT))
@@ -246,11 +251,11 @@ class Breathing:
         if self._session is not None:
             self._indices.measure(self._session.oximetry)
 
-    def _arousal(self, evidence: EvidenceState, seconds: Seconds, i: int) -> tuple[list[Event], bool]:
+    def _arousal(
+        self, evidence: EvidenceState, seconds: Seconds, i: int, power: NDArray[np.float64], sees: bool
+    ) -> tuple[list[Event], bool]:
         """What the EEG says of second `i`, or where there is none, the heart; and whether there is an EEG."""
-        sees = self._eeg is not None and bool(seconds.quality[self._eeg, i] == OK)
-        eeg = seconds.samples[self._eeg][i] if sees and self._eeg is not None else None
-        _, found = self._arousals.advance(evidence.arousal, eeg, self._stage)
+        _, found = self._arousals.judge(evidence.arousal, power, self._stage)
         events = self._in_stream_time(found, evidence.first)
         if sees and evidence.autonomic.current is None:
             evidence.heart = None

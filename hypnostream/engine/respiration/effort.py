@@ -40,11 +40,15 @@ class EffortVerdict(NamedTuple):
     reason: str
 
 
-def belts_phase(belts: NDArray[np.float64]) -> float:
-    """The phase between the `belts` (2, ticks) in degrees, 0 to 180; NaN where one is not known or does not move."""
-    around = belts - belts.sum(axis=1, keepdims=True) / belts.shape[1]
-    (own, both), (_, other) = (around @ around.T).tolist()
-    power = own * other
+def belts_phases(belts: NDArray[np.float64]) -> list[float]:
+    """The phase between the `belts` (n, 2, ticks) in degrees, 0 to 180; NaN where one is not known or does not move."""
+    around = belts - belts.sum(axis=2, keepdims=True) / belts.shape[2]
+    first, second = around[:, 0], around[:, 1]
+    powers = (first * first).sum(axis=1) * (second * second).sum(axis=1)
+    return list(map(_degrees, (first * second).sum(axis=1).tolist(), powers.tolist()))
+
+
+def _degrees(both: float, power: float) -> float:
     return math.degrees(math.acos(max(-1.0, min(1.0, both / math.sqrt(power))))) if power > 0 else math.nan
 
 

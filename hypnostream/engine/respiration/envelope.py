@@ -68,19 +68,29 @@ def window_ticks(settings: EnvelopeSettings, period_s: float) -> int:
 
 
 def smoothed(state: EnvelopeState, samples: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The next second's ticks (rows, 5) from its `samples` (rows, 25); NaN where it or the one before is not known."""
-    joined = np.concatenate((state.carried, samples), axis=1)
-    ticks = joined @ _running_mean()
-    ticks[~(known & state.whole)] = np.nan
-    state.carried, state.whole = joined[:, RESPIRATION_HZ:], known.copy()
-    return ticks
+    """The ticks (rows, 5 n) of the next seconds, from their `samples` (n, rows, 25) and whether each is `known`
+    (n, rows); NaN where a second or the one before is not known."""
+    seconds, rows = known.shape
+    windows = np.empty((seconds, rows, _CARRIED + RESPIRATION_HZ))
+    windows[:, :, _CARRIED:] = samples
+    windows[0, :, :_CARRIED] = state.carried
+    windows[1:, :, :_CARRIED] = samples[:-1, :, _STEP:]
+    # One product of the same shape for each second: the same sums in the same order whatever n is.
+    ticks: NDArray[np.float64] = np.matmul(windows, _running_mean())
+    whole = known.copy()
+    whole[0] &= state.whole
+    whole[1:] &= known[:-1]
+    ticks[~whole] = np.nan
+    state.carried, state.whole = windows[-1, :, RESPIRATION_HZ:].copy(), known[-1].copy()
+    return ticks.swapaxes(0, 1).reshape(rows, -1)
 
 
 def excursions(state: EnvelopeState, settings: EnvelopeSettings, ticks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the next second's `ticks` (rows, 5); the excursion at each (rows, 5), NaN where it is not known."""
-    state.smooth[:, :-TICKS] = state.smooth[:, TICKS:]
-    state.smooth[:, -TICKS:] = ticks
-    windows = state.smooth.T[_window_index(state.window_ticks)]  # (window, 5, rows), which is reduced fastest
+    """Take the next seconds' `ticks` (rows, 5 n); the excursion at each, likewise, NaN where it is not known."""
+    count = ticks.shape[1]
+    state.smooth[:, :-count] = state.smooth[:, count:]
+    state.smooth[:, -count:] = ticks
+    windows = state.smooth.T[_window_index(state.window_ticks, count)]  # (window, 5 n, rows), which is reduced fastest
     excursion: NDArray[np.float64] = np.fmax.reduce(windows, axis=0).T - np.fmin.reduce(windows, axis=0).T
     unknown = np.isnan(windows)
     if unknown.any():
@@ -111,7 +121,7 @@ def _running_mean() -> NDArray[np.float64]:
 
 
 @cache
-def _window_index(ticks: int) -> NDArray[np.int64]:
-    """(ticks, 5) places in the kept ticks of the windows that end with each of the last five."""
-    ends = KEPT_S * TICKS - TICKS + np.arange(TICKS) + 1
+def _window_index(ticks: int, count: int) -> NDArray[np.int64]:
+    """(ticks, count) places in the kept ticks of the windows that end with each of the last `count`."""
+    ends = KEPT_S * TICKS - count + np.arange(count) + 1
     return np.asarray(ends + np.arange(-ticks, 0)[:, None])

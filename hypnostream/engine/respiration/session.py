@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hypnostream.engine.respiration.airflow import AirflowSettings, AirflowState, fresh_airflow, take_second
+from hypnostream.engine.respiration.airflow import AirflowSettings, AirflowState, fresh_airflow, take_seconds
 from hypnostream.engine.respiration.arousal_memory import ArousalMemory
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS, RESPIRATION_HZ
 from hypnostream.engine.respiration.desaturation_events import desaturation_event
@@ -116,6 +116,7 @@ class RespirationSession:
                 percent, percent_quality = seconds.samples[place], seconds.quality[place]
         events: list[Event] = []
         self.settled, self.told_by = [], []
+        coming = take_seconds(self._airflow, self.settings.airflow, samples, known)
         for i in range(seconds.count):
             if arousals:
                 self.tell_arousals(*arousals[i])
@@ -124,7 +125,7 @@ class RespirationSession:
                 events += self._desaturations(settled)
                 self.settled.append(settled)
             judgement = self._judgement()
-            for airflow in take_second(self._airflow, self.settings.airflow, samples[i], known[i]):
+            for airflow in next(coming):
                 since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
                 events += self._lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
             self._next_second += 1

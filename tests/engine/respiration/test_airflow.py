@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hypnostream.engine.respiration.airflow import AirflowSettings, AirflowState, fresh_airflow, take_second
-from hypnostream.engine.respiration.effort import EffortSettings, apnea_kind, belts_phase
+from hypnostream.engine.respiration.airflow import AirflowSettings, AirflowState, fresh_airflow, take_seconds
+from hypnostream.engine.respiration.effort import EffortSettings, apnea_kind, belts_phases
 from hypnostream.engine.respiration.event import APNEA, CENTRAL_APNEA, MIXED_APNEA, OBSTRUCTIVE_APNEA
 from hypnostream.engine.respiration.history import HISTORY_S
 from hypnostream.engine.respiration.lifecycle import ABSENT, NORMAL, REDUCED, UNKNOWN, Airflow
@@ -44,7 +44,7 @@ def run(
         if belts is not None:
             samples[2:], there[2:] = belts[second], True
         samples[~there] = 0.0
-        told += take_second(state, settings, samples, there)
+        told += next(take_seconds(state, settings, samples[None], there[None]))
     return state, told
 
 
@@ -141,9 +141,9 @@ def test_the_phase_between_the_belts_is_measured() -> None:
     t = np.arange(40) / 5 * 2 * np.pi / 4
     for degrees in (0.0, 60.0, 150.0):
         belts = np.stack((np.sin(t), 0.7 * np.sin(t + np.radians(degrees)) + 3))
-        assert belts_phase(belts) == pytest.approx(degrees, abs=4)
-    assert np.isnan(belts_phase(np.full((2, 40), np.nan)))
-    assert np.isnan(belts_phase(np.zeros((2, 40))))
+        assert belts_phases(belts[None])[0] == pytest.approx(degrees, abs=4)
+    assert np.isnan(belts_phases(np.full((1, 2, 40), np.nan))[0])
+    assert np.isnan(belts_phases(np.zeros((1, 2, 40)))[0])
 
 
 def test_effort_tells_one_kind_of_apnea_from_another_and_without_belts_none() -> None:
