@@ -75,4 +75,6 @@ def _phases(envelope: EnvelopeState, count: int) -> list[float]:
     recent = belts[:, belts.shape[1] - TICKS * (count - 1) - window :]
     if np.isnan(recent).all(axis=1).any():
         return [math.nan] * count
+    if count == 1:
+        return belts_phases(recent[None])
     return belts_phases(sliding_window_view(recent, window, axis=1)[:, ::TICKS].swapaxes(0, 1))
