@@ -138,7 +138,7 @@ def watch(
     as_json: Json = False,
     keys: Annotated[Path | None, typer.Option(help="A folder with server.public and one's own secret.")] = None,
 ) -> None:
-    """Show a session as it goes. Hypnogram and sensors as they come; with --json each final stage is a line."""
+    """Show a session as it goes. Hypnogram and sensors as they come; with --json a line each stage and event."""
     from rich.console import Console
 
     from hypnostream.bridges.curve import client_keys

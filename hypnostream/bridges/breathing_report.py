@@ -65,7 +65,7 @@ def breathing_report(
     if scored:
         agreed = event_agreement(scored, events, indices.recorded_hours, indices.recorded_hours)
     rates = {stream.stream_id: stream.rate_hz for stream in streams}
-    good = breathing.good_fraction
+    good, found = breathing.good_fraction, {each.spec.name for each in montage.derivations}
     summary = BreathingSummary(
         sensors=[
             SensorSummary(
@@ -96,6 +96,7 @@ def breathing_report(
         reference=scored,
         agreement="" if agreed is None else event_agreement_line(agreed),
         t0_s=breathing.t0_s,
+        sensors=[each for each in breathing.sensors if each.name in found],
     )
     return BreathingReport(summary, drawn)
 

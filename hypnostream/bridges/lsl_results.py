@@ -109,6 +109,9 @@ class ResultOutlets:
             "event_id": message.event_id,
             "revision": message.revision,
             "status": message.status,
+            "rule": message.rule or "",
+            "signals": list(message.signals or ()),
+            "reason": message.reason or "",
         }
         self._events.push_sample([json.dumps(said, ensure_ascii=False)], onset_s)
 

@@ -19,6 +19,7 @@ from hypnostream.bridges import picture_panels as panels
 from hypnostream.bridges.picture_breathing import EVENT_ROW_PX, SPO2_PX, Breathing, draw_events, draw_spo2
 from hypnostream.bridges.tables import NOTICE
 from hypnostream.engine.agreement import Agreement
+from hypnostream.engine.respiration.sensor_quality import SensorNight
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.sleep_statistics import SleepStatistics
 from hypnostream.stream.channels import QUALITY_NAMES
@@ -116,8 +117,9 @@ def _draw_panels(figure: "Figure", night: Night, height_px: int, breathing: dict
     shares = {"stage": 3.0, "probability": 2.4, "confidence": 0.9} if staged else {}
     if night.reference is not None:
         shares = {"reference": 2.4, "differs": 0.2} | shares
-    if night.channels:
-        shares["sensors"] = 0.4 + 0.3 * min(len(night.channels), 12)
+    sensors = _sensors(night, staged)
+    if sensors:
+        shares["sensors"] = 0.4 + 0.3 * min(len(sensors), 12)
 
     axes = figure.add_axes((LEFT_PX / WIDTH_PX, 0, (RIGHT_PX - LEFT_PX) / WIDTH_PX, 1))
     axes.set_axis_off()
@@ -155,14 +157,21 @@ def _draw_panels(figure: "Figure", night: Night, height_px: int, breathing: dict
         spo2 = night.breathing.spo2_seconds(len(night.results))
         if spo2 is not None:
             draw_spo2(panel["SpO₂ %"], spo2)
-    if night.channels:
-        panels.draw_sensors(panel["sensors"], night.results, night.channels)
+    if sensors:
+        panels.draw_sensors(panel["sensors"], sensors)
     lights = [(night.lights_off_s, "lights off"), (night.lights_on_s, "lights on")]
     said = [(at_s / 3600, name) for at_s, name in lights if at_s is not None and 0 <= at_s / 3600 <= edges_h[-1]]
     if said or night.notes:
         whole = panels.Panel(axes, edges_h, BOTTOM_PX, top_px)
         panels.draw_lights(whole, said)
         panels.draw_notes(whole, said, [(at_s / 3600, text) for at_s, text in night.notes])
+
+
+def _sensors(night: Night, staged: bool) -> list[SensorNight]:
+    """The model's inputs, then the sensors of breathing; where there are no stages, these alone."""
+    sensors = panels.inputs_over(night.results, night.channels) if staged else []
+    breathing = () if night.breathing is None else night.breathing.sensors
+    return sensors + [each for each in breathing if len(each.quality) == len(night.results)]
 
 
 def _write_words(figure: "Figure", night: Night, height_px: int) -> None:

@@ -21,6 +21,7 @@ from hypnostream.engine.respiration.event import (
     Event,
 )
 from hypnostream.engine.respiration.revisions import latest
+from hypnostream.engine.respiration.sensor_quality import SensorNight
 from hypnostream.stream.stages import EPOCH_S
 
 SPO2_PX: Final = 150
@@ -51,7 +52,8 @@ class Breathing:
 
     `events` and those of a `reference` are revisions in any order, on the stream clock, on which epoch 0 begins at
     `t0_s`. `spo2` (seconds,) is percent, one value a second from the beginning of epoch 0, NaN where it is not known;
-    None without an oximeter. `indices` and `agreement` are lines of words ("AHI 14.2 /h of sleep (AASM 1A)").
+    None without an oximeter. `sensors` are those of breathing, over the epochs of the night. `indices` and `agreement`
+    are lines of words ("AHI 14.2 /h of sleep (AASM 1A)").
     """
 
     events: Sequence[Event] = ()
@@ -60,6 +62,7 @@ class Breathing:
     reference: Sequence[Event] = ()
     agreement: str = ""
     t0_s: float = 0.0
+    sensors: Sequence[SensorNight] = ()
 
     def spo2_seconds(self, epochs: int) -> NDArray[np.float64] | None:
         """(30 * epochs,) percent, NaN where it is not known; None when it never is."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.engine.respiration.sensor_quality import SensorNight
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.sleep_statistics import sleep_statistics
 from hypnostream.stream.channels import MISSING, QUALITY_NAMES
@@ -202,23 +203,29 @@ def draw_confidence(panel: Panel, results: Sequence[StageResult], absent: NDArra
         panel.write_right(0.5, f"median {np.nanmedian(confidence):.2f}")
 
 
-def draw_sensors(panel: Panel, results: Sequence[StageResult], channels: Sequence[str]) -> None:
-    """A strip a channel: the state that most seconds of each epoch had, and how much of the night was good."""
-    palette = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in QUALITY_COLOURS], dtype=np.uint8)
+def inputs_over(results: Sequence[StageResult], channels: Sequence[str]) -> list[SensorNight]:
+    """The model's inputs over the epochs that these results are of."""
     rows = {name: row for row, name in enumerate(channels)}
-    codes = np.full((len(rows), len(results)), MISSING)
+    codes = np.full((len(rows), len(results)), MISSING, np.uint8)
     good = np.zeros((len(rows), len(results)))
     for column, result in enumerate(results):
         for state in result.channels:
             if state.name in rows and state.quality in QUALITY_NAMES:
                 codes[rows[state.name], column] = QUALITY_NAMES.index(state.quality)
                 good[rows[state.name], column] = state.ok_fraction
+    return list(map(SensorNight, channels, codes, good))
+
+
+def draw_sensors(panel: Panel, sensors: Sequence[SensorNight]) -> None:
+    """A strip a sensor: the state that most seconds of each epoch had, and how much of the night was good."""
+    palette = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in QUALITY_COLOURS], dtype=np.uint8)
+    codes = np.stack([sensor.quality for sensor in sensors])
     extent = (0.0, float(panel.edges_h[-1]), panel.bottom, panel.top)
     panel.axes.imshow(palette[codes], extent=extent, aspect="auto", interpolation="nearest", origin="upper", zorder=1)
-    borders = np.linspace(panel.bottom, panel.top, len(rows) + 1)
+    borders = np.linspace(panel.bottom, panel.top, len(sensors) + 1)
     panel.axes.hlines(borders, 0, panel.edges_h[-1], color="white", linewidth=3, zorder=1.5)
-    size = max(6.0, min(10.0, 120 / len(rows), 150 / max(map(len, rows))))
-    for name, row in rows.items():
-        height = 1 - (row + 0.5) / len(rows)
-        panel.write_left(height, name.replace("_", " ")[:25], size)
-        panel.write_right(height, f"{100 * good[row].mean():.0f} % ok", size)
+    size = max(6.0, min(10.0, 120 / len(sensors), 150 / max(len(sensor.name) for sensor in sensors)))
+    for row, sensor in enumerate(sensors):
+        height = 1 - (row + 0.5) / len(sensors)
+        panel.write_left(height, sensor.name.replace("_", " ")[:25], size)
+        panel.write_right(height, f"{100 * sensor.ok_fraction.mean():.0f} % ok", size)

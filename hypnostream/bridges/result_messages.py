@@ -63,15 +63,9 @@ def epoch_message(
 
 
 def event_message(
-    event: Event,
-    channels: Iterable[ChannelState] = (),
-    *,
-    seq: int,
-    origin: Origin,
-    time: Moment,
-    latency_s: float | None = None,
+    event: Event, *, seq: int, origin: Origin, time: Moment, latency_s: float | None = None
 ) -> EventMessage:
-    """One revision of an event as a message; `channels` are the states of breathing's sensors while it lasted.
+    """One revision of an event as a message.
 
     `latency_s` is from the last sample that the revision waited for to this message, None where no clock says.
     """
@@ -88,7 +82,7 @@ def event_message(
         t_start_s=float(event.start_s),
         t_end_s=None if event.end_s is None else float(event.end_s),
         confidence=_fraction(event.confidence),
-        channels=_channels(channels),
+        channels=_channels(event.channels),
         latency_s=_latency_s(latency_s),
         rule=event.rule or UNSET,
         signals=event.signals or UNSET,
@@ -127,6 +121,7 @@ def event_said(message: EventMessage) -> Event | None:
         rule=message.rule or "",
         signals=message.signals or (),
         reason=message.reason or "",
+        channels=tuple(ChannelState(c.name, c.quality, c.ok_fraction, c.imputed, c.weight) for c in message.channels),
     )
 
 

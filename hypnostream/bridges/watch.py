@@ -10,7 +10,7 @@ from rich.live import Live
 
 from hypnostream.bridges.address import ClientSecurity
 from hypnostream.bridges.client import Client
-from hypnostream.bridges.messages import EpochMessage
+from hypnostream.bridges.messages import INDICES_TOPIC, EpochMessage, EventMessage, Message
 from hypnostream.bridges.watch_view import WatchState, render
 
 __all__ = ["WatchState", "render", "watch"]
@@ -29,8 +29,9 @@ def watch(
     """Subscribes to `address` and shows the session until `until` says so or Ctrl-C; what was last seen is returned.
 
     Who joins late sees the night so far, where the session keeps it.
-    Where the console is no terminal, or with `json_lines`, each settled epoch is one line of JSON instead. `until`
-    is asked after each message and ten times a second; `lambda state: state.ended` ends with the session.
+    Where the console is no terminal, or with `json_lines`, each settled epoch, each revision of an event and the
+    indices of breathing are one line of JSON instead. `until` is asked after each message and ten times a second;
+    `lambda state: state.ended` ends with the session.
     UserError: not an address.
     """
     state = WatchState(address=address)
@@ -60,6 +61,13 @@ def _show(client: Client, state: WatchState, console: Console, until: Callable[[
                 drawn_s = time.monotonic()
 
 
+def _is_line(message: Message) -> bool:
+    """Whether a message is for programs that go by lines: what holds, and of events all that is said."""
+    if isinstance(message, EpochMessage):
+        return message.status != "preliminary"
+    return isinstance(message, EventMessage) or message.topic == INDICES_TOPIC
+
+
 def _print_lines(
     client: Client, state: WatchState, console: Console, until: Callable[[WatchState], bool] | None
 ) -> None:
@@ -67,7 +75,7 @@ def _print_lines(
         message = client.receive(REDRAW_S)
         if message is not None:
             state.update(message)
-            if isinstance(message, EpochMessage) and message.status != "preliminary":
+            if _is_line(message):
                 # ASCII, so that no name from outside can drive a terminal.
                 console.file.write(json.dumps(msgspec.to_builtins(message)) + "\n")
                 console.file.flush()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hypnostream.engine.path import PathState, StreamCounts
-from hypnostream.engine.respiration.breathing import BreathingState
+from hypnostream.engine.respiration.breathing_state import BreathingState
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import SessionState

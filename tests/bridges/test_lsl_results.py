@@ -27,6 +27,9 @@ SOON_S = 20.0
 PROBABILITIES = (0.05, 0.1, 0.7, 0.1, 0.05)
 
 
+RULE, SIGNALS, WHY = "AASM 1A", ("flow", "spo2"), "flow down to 41 %; SpO2 fell by 4.6 %"
+
+
 def result(epoch: int, t0_s: float, stage: str | None = "N2", *, final: bool = True) -> StageResult:
     reason = None if stage else "no_data"
     channels = (ChannelState("eog", "ok", 1.0, False),)
@@ -34,7 +37,7 @@ def result(epoch: int, t0_s: float, stage: str | None = "N2", *, final: bool = T
 
 
 def event(t_start_s: float, t_end_s: float | None, revision: int = 0) -> Event:
-    return Event("a1", revision, "hypopnea", "preliminary", t_start_s, t_end_s, 0.8, "AASM 1A", ("flow",))
+    return Event("a1", revision, "hypopnea", "preliminary", t_start_s, t_end_s, 0.8, RULE, SIGNALS, WHY)
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ def test_an_event_is_json_with_its_onset_and_duration() -> None:
     assert [each["duration_s"] for each in content] == [None, pytest.approx(12.5), pytest.approx(13.0)]
     assert [each["revision"] for each in content] == [0, 1, 2]
     assert content[0]["event"] == "hypopnea"
+    assert (content[0]["rule"], content[0]["signals"]) == (RULE, list(SIGNALS))
+    assert content[0]["reason"] == WHY
     for (_, stamp), each in zip(said, content, strict=True):
         assert stamp == pytest.approx(onset_s, abs=1e-6)
         assert each["onset_s"] == pytest.approx(onset_s)

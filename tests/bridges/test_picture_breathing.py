@@ -8,17 +8,19 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from hypnostream.bridges.picture import HEIGHT_PX, LEFT_PX, RIGHT_PX, WIDTH_PX, Night, draw_night
+from hypnostream.bridges.picture import BOTTOM_PX, HEIGHT_PX, LEFT_PX, RIGHT_PX, WIDTH_PX, Night, draw_night
 from hypnostream.bridges.picture_breathing import (
     EVENT_ROWS,
     LOW_SPO2_COLOUR,
     LOW_ZONE_COLOUR,
     Breathing,
 )
-from hypnostream.bridges.picture_panels import ABSENT
+from hypnostream.bridges.picture_panels import ABSENT, QUALITY_COLOURS
 from hypnostream.bridges.picture_process import decode_night, encode_night
 from hypnostream.engine.respiration.event import KINDS, Event
+from hypnostream.engine.respiration.sensor_quality import SensorNight
 from hypnostream.engine.sleep_statistics import sleep_statistics
+from hypnostream.stream.channels import FLAT
 from hypnostream.stream.stages import stage_codes
 from tests.bridges.nights import night
 from tests.bridges.respiratory_events import event
@@ -57,6 +59,36 @@ def test_a_night_without_events_and_spo2_is_drawn_as_before() -> None:
     late, none = event("late", start_s=1e6, end_s=2e6), event(status="withdrawn")
     for nothing in (Breathing([none, late], np.full(SECONDS, np.nan)), Breathing(spo2=np.zeros(0))):
         assert np.array_equal(pixels(nothing), plain)
+
+
+def test_each_sensor_of_breathing_has_a_row_in_the_colour_of_its_state() -> None:
+    flat = np.full(EPOCHS, FLAT, np.uint8)
+    rows = [SensorNight("flow", flat, np.zeros(EPOCHS)), SensorNight("spo2", flat * 0, np.ones(EPOCHS))]
+
+    def whole_rows(sensors: list[SensorNight]) -> int:
+        """How many rows of pixels are flat for the whole night."""
+        return int((where(pixels(Breathing(sensors=sensors)), QUALITY_COLOURS[FLAT]).mean(axis=1) > 0.95).sum())
+
+    assert whole_rows(rows) > 10
+    assert whole_rows(rows[1:]) == 0
+    assert whole_rows([replace_epochs(rows[0], EPOCHS + 1), rows[1]]) == 0  # of another night: not drawn
+
+
+def replace_epochs(sensor: SensorNight, epochs: int) -> SensorNight:
+    return SensorNight(sensor.name, np.resize(sensor.quality, epochs), np.resize(sensor.ok_fraction, epochs))
+
+
+def test_where_no_epoch_has_a_stage_breathing_alone_is_drawn() -> None:
+    results = [replace(each, stage=None, absent_reason="no_data") for each in night("2" * EPOCHS, ("eeg",))]
+    statistics = sleep_statistics(stage_codes(result.stage for result in results))
+    sensor = SensorNight("flow", np.full(EPOCHS, FLAT, np.uint8), np.zeros(EPOCHS))
+    drawn = Breathing(events=[event()], sensors=[sensor])
+    png = draw_night(Night("a.edf", results, ("eeg",), statistics, "stager", "9f" * 32, breathing=drawn))
+    picture = np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+    assert picture.shape[0] < HEIGHT_PX
+    assert where(picture, QUALITY_COLOURS[FLAT]).any()
+    assert where(picture, EVENT_ROWS["obstructive_apnea"][1]).any()
+    assert not where(picture, ABSENT)[:-BOTTOM_PX].any()  # no hypnogram, not even an empty one
 
 
 def test_every_kind_has_its_row_and_its_place_in_time() -> None:

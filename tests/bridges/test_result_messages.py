@@ -24,7 +24,7 @@ def said(of: Event, **fields: Any) -> EventMessage:
 
 def test_an_event_says_what_it_is_by_which_rule_and_from_what() -> None:
     channels = (ChannelState("flow", "ok", 1.0000001, False),)
-    message = said(event(revision=2, status="amended"), channels=channels, seq=7, latency_s=-1e-9)
+    message = said(event(revision=2, status="amended", channels=channels), seq=7, latency_s=-1e-9)
     body = msgspec.msgpack.decode(encode(message))
     assert (body["kind"], body["topic"], body["seq"], body["status"]) == ("event", "event", 7, "amended")
     assert (body["event_id"], body["revision"], body["event"]) == ("e1", 2, "obstructive_apnea")

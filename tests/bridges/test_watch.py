@@ -30,8 +30,10 @@ from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.bridges.terminal_hypnogram import MOST_EPOCHS, ROWS, hypnogram
 from hypnostream.bridges.watch import WatchState, render, watch
+from hypnostream.engine.respiration.indices import RunningIndices
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.errors import UserError
+from tests.bridges.respiratory_events import event
 
 ORIGIN = Origin(
     session_id="5e55", boot_id="b007", model_hash="9f2cdeadbeef", backend="onnxruntime", scoring_rule="AASM"
@@ -384,6 +386,22 @@ def test_without_a_terminal_or_with_json_each_final_epoch_is_a_line(terminal: bo
     ]
     assert lines[2]["absent_reason"] == "no_data"
     assert lines[0]["probabilities"].keys() == {"W", "N1", "N2", "N3", "R"}
+
+
+def test_with_json_events_and_indices_are_lines_of_their_own() -> None:
+    def breathed(sender: Publisher) -> None:
+        sender.event(event(revision=0, status="preliminary", end_s=None), now_s=110.0)
+        sender.event(event(revision=1), now_s=140.0)
+        sender.indices(RunningIndices().indices(), now_s=150.0)
+        sender.status(SESSION_ENDED, now_s=160.0)
+
+    file = io.StringIO()
+    watched(Console(file=file), breathed, json_lines=True)
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [line["topic"] for line in lines] == ["event", "event", "indices"]
+    assert [(line["revision"], line["status"]) for line in lines[:2]] == [(0, "preliminary"), (1, "final")]
+    assert lines[1]["rule"] == "AASM 1A"
+    assert {"AHI", "REI", "ODI"} <= {index["name"] for index in lines[2]["indices"]}
 
 
 def test_a_closed_pipe_ends_the_watch_quietly() -> None:

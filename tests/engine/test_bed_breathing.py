@@ -202,6 +202,36 @@ def test_breathing_is_never_ahead_of_the_stages_it_is_judged_by() -> None:
         one.breathing.advance(Seconds(int(END_S), (), (), np.zeros((0, 1), np.uint8)))
 
 
+def test_each_revision_says_what_state_the_sensors_were_in_while_the_event_lasted() -> None:
+    """The cannula is off for a while in the apnea: its revisions say so, those of the hypopnea do not."""
+    infos, chunks = night()
+    nose = [(info, c) for info in infos for c, each in enumerate(info.channels) if each.label == "Nasal pressure"]
+    ((info, column),) = nose
+    off = []
+    for chunk in chunks:
+        samples = chunk.samples.copy()
+        if chunk.stream_id == info.stream_id:
+            samples[(chunk.timestamps >= 205.0) & (chunk.timestamps < 215.0), column] = np.nan
+        off.append(replace(chunk, samples=samples))
+    one = bed()
+    said = played(one, [Step(0.0, infos), Step(END_S, tuple(off))])
+    apnea, hypopnea = (
+        next(event for event in latest(said.events) if event.kind in kinds_of and event.status == "final")
+        for kinds_of in (APNEAS, (HYPOPNEA,))
+    )
+    sensors = ("eeg_frontal", "flow", "thermistor", "thorax", "abdomen", "spo2", "ecg")
+    assert tuple(each.name for each in apnea.channels) == tuple(each.name for each in hypopnea.channels) == sensors
+    share = {each.name: each.ok_fraction for each in apnea.channels}
+    assert 0.3 < share["flow"] < 0.7
+    assert share["thorax"] == share["spo2"] == 1.0
+    assert {each.ok_fraction for each in hypopnea.channels} == {1.0}
+    assert one.breathing is not None
+    nights = {each.name: each for each in one.breathing.sensors}
+    assert list(nights) == list(sensors[1:])
+    assert nights["flow"].ok_fraction.tolist() == [1.0] * 6 + [25 / 30] * 2 + [1.0] * 8
+    assert one.breathing.good_fraction["flow"] == pytest.approx(nights["flow"].ok_fraction.mean())
+
+
 def test_without_a_sensor_of_breathing_nothing_is_said_and_little_is_remembered() -> None:
     one = bed()
     infos, chunks = night()

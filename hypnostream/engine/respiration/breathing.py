@@ -13,17 +13,19 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.respiration.arousal import ArousalDetector, ArousalSettings, ArousalState
+from hypnostream.engine.respiration.arousal import ArousalDetector, ArousalSettings
 from hypnostream.engine.respiration.autonomic_arousal import AutonomicSettings, AutonomicState, find
-from hypnostream.engine.respiration.beats import BeatDetector, BeatSettings, BeatState
+from hypnostream.engine.respiration.beats import BeatDetector, BeatSettings
+from hypnostream.engine.respiration.breathing_state import BreathingState, EvidenceState, HeartState
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
 from hypnostream.engine.respiration.event import Event
-from hypnostream.engine.respiration.heard import Heard, HeardState
-from hypnostream.engine.respiration.heart_rate import HeartRate, HeartRateSettings, HeartRateState
+from hypnostream.engine.respiration.heard import Heard
+from hypnostream.engine.respiration.heart_rate import HeartRate, HeartRateSettings
 from hypnostream.engine.respiration.history import BY_EFFORT, BY_FLOW, BY_THERMISTOR
-from hypnostream.engine.respiration.indices import IndexSettings, Indices, IndicesState, RunningIndices
+from hypnostream.engine.respiration.indices import IndexSettings, Indices, RunningIndices
 from hypnostream.engine.respiration.lifecycle import joined
-from hypnostream.engine.respiration.session import RespirationSession, RespirationSettings, RespirationState
+from hypnostream.engine.respiration.sensor_quality import SensorNight, close_epoch, count_seconds, fresh_night
+from hypnostream.engine.respiration.session import RespirationSession, RespirationSettings
 from hypnostream.stream.channels import NEVER_PRESENT, OK, ChannelSpec
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.stages import EPOCH_S, STAGES, UNSCORED
@@ -41,45 +43,6 @@ class BreathingSettings:
     arousal: ArousalSettings = field(default_factory=ArousalSettings)
     autonomic: AutonomicSettings = field(default_factory=AutonomicSettings)
     indices: IndexSettings = field(default_factory=IndexSettings)
-
-
-@dataclass(slots=True)
-class HeartState:
-    """The heart while there is no EEG, since second `first`, from which these count."""
-
-    first: int
-    beats: BeatState
-    rate: HeartRateState
-
-
-@dataclass(slots=True)
-class EvidenceState:
-    """What is remembered once a sensor of breathing was there, for the first time in second `first`, from which these
-    count their seconds. `percent` (seconds,) is the settled saturation, rounded, 255 where it is unknown; `good_s`
-    (sensors,) how many seconds of each sensor were good.
-    """
-
-    first: int
-    arousal: ArousalState
-    autonomic: AutonomicState
-    percent: NDArray[np.uint8]
-    good_s: NDArray[np.int64]
-    heart: HeartState | None = None
-
-
-@dataclass(slots=True)
-class BreathingState:
-    """All that is remembered. `stage` is the last final one, an index into STAGES or UNSCORED; the last two are there
-    together or not at all. `heard` is what was heard of seconds whose breathing is still to come, `stages` of epochs.
-    """
-
-    next_second: int
-    stage: int
-    indices: IndicesState
-    heard: HeardState
-    stages: list[int]
-    evidence: EvidenceState | None = None
-    respiration: RespirationState | None = None
 
 
 class Breathing:
@@ -138,9 +101,16 @@ class Breathing:
     @property
     def good_fraction(self) -> dict[str, float]:
         """The share of good seconds since the night began, by sensor of breathing."""
-        good_s = np.zeros(len(self._sensors)) if self._evidence is None else self._evidence.good_s
-        names = [self._specs[place].name for place in self._sensors]
-        return {name: float(good) / max(1, self._next_second) for name, good in zip(names, good_s, strict=True)}
+        good_s = np.zeros(len(self._sensors)) if self._evidence is None else self._evidence.quality.good_s
+        return {name: float(good) / max(1, self._next_second) for name, good in zip(self._names(), good_s, strict=True)}
+
+    @property
+    def sensors(self) -> tuple[SensorNight, ...]:
+        """The state of each sensor of breathing over the epochs that are over; of none before there was any."""
+        if self._evidence is None:
+            return ()
+        night = self._evidence.quality
+        return tuple(map(SensorNight, self._names(), night.quality, night.ok_s / EPOCH_S))
 
     def snapshot(self) -> BreathingState:
         """A copy of all that is remembered."""
@@ -207,7 +177,7 @@ class Breathing:
             first = evidence.heart.first
             events += self._in_stream_time(self._over(evidence.autonomic.current, first), first)
         evidence.arousal.current = evidence.autonomic.current = None
-        events += self._session.finish()
+        events = self._session.witnessed(events) + self._session.finish()
         self._indices.hear(events)
         self._indices.measure(self._session.oximetry)
         return events
@@ -219,7 +189,7 @@ class Breathing:
             arousal=self._arousals.fresh(),
             autonomic=AutonomicState(),
             percent=np.zeros(0, np.uint8),
-            good_s=np.zeros(len(self._sensors), np.int64),
+            quality=fresh_night(len(self._sensors), first),
         )
 
     def _session_from(self, first: int) -> RespirationSession:
@@ -239,7 +209,7 @@ class Breathing:
         self._indices.saturated(each._replace(second=each.second + evidence.first) for each in session.settled)
         percent = [_UNKNOWN if each.percent is None else round(each.percent) for each in session.settled]
         evidence.percent = np.append(evidence.percent, np.array(percent, np.uint8))
-        evidence.good_s += (seconds.quality[self._sensors] == OK).sum(axis=1)
+        count_seconds(evidence.quality, seconds.quality[self._sensors])
         self._indices.hear(events)
         return events
 
@@ -250,6 +220,11 @@ class Breathing:
         self._indices.stage(epoch, None if self._stage == UNSCORED else STAGES[self._stage])
         if self._session is not None:
             self._indices.measure(self._session.oximetry)
+        if self._evidence is not None:
+            close_epoch(self._evidence.quality)
+
+    def _names(self) -> list[str]:
+        return [self._specs[place].name for place in self._sensors]
 
     def _arousal(
         self, evidence: EvidenceState, seconds: Seconds, i: int, power: NDArray[np.float64], sees: bool

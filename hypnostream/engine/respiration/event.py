@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from hypnostream.engine.results import ChannelState
+
 OBSTRUCTIVE_APNEA: Final = "obstructive_apnea"
 CENTRAL_APNEA: Final = "central_apnea"
 MIXED_APNEA: Final = "mixed_apnea"
@@ -23,7 +25,8 @@ class Event:
     `kind` is one of KINDS; times are stream seconds, `end_s` None while it lasts. It is preliminary while it may still
     change, then final; a final one that later evidence changes is amended; withdrawn is one that was none.
     `rule` names what it was decided by ("AASM 1A", "AASM 1B", "ODI 3 %", or one of ours with "surrogate" in its name),
-    `signals` the channels that it rests on, `reason` a clause for people. `confidence` is from 0 to 1.
+    `signals` the channels that it rests on, `reason` a clause for people. `confidence` is from 0 to 1. `channels` says
+    what state the sensors of breathing were in while it lasted, as far as it was seen by this revision.
     """
 
     event_id: str
@@ -36,6 +39,7 @@ class Event:
     rule: str
     signals: tuple[str, ...]
     reason: str = ""
+    channels: tuple[ChannelState, ...] = ()
 
     @property
     def duration_s(self) -> float | None:

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -118,7 +118,7 @@ class RunningIndices:
                 continue
             if known is None and event.kind in (*APNEAS, HYPOPNEA):
                 self.state.unmeasured.append(event.event_id)
-            self.state.events[event.event_id] = event
+            self.state.events[event.event_id] = replace(event, channels=())
 
     def stage(self, epoch: int, stage: str | None) -> None:
         """Take the final stage of an epoch, None when it has none. Raises ValueError for a name not in STAGES."""

@@ -1,10 +1,12 @@
 """One bed's breathing: conditioned seconds in, events and their revisions out, each as soon as its rule allows."""
 
 import copy
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hypnostream.engine.respiration.airflow import AirflowSettings, AirflowState, fresh_airflow, take_seconds
 from hypnostream.engine.respiration.arousal_memory import ArousalMemory
@@ -16,7 +18,8 @@ from hypnostream.engine.respiration.history import HISTORY_S, ROW_NAMES
 from hypnostream.engine.respiration.judgement import Judgement
 from hypnostream.engine.respiration.lifecycle import Lifecycle, LifecycleState
 from hypnostream.engine.respiration.oximetry import Oximetry, OximetrySecond, OximetrySettings, OximetryState
-from hypnostream.stream.channels import MISSING, OK, ChannelSpec
+from hypnostream.engine.respiration.sensor_quality import RECENT_S, states_of
+from hypnostream.stream.channels import MISSING, NEVER_PRESENT, OK, ChannelSpec
 from hypnostream.stream.seconds import Seconds
 
 
@@ -38,6 +41,7 @@ class RespirationState:
     lifecycle: LifecycleState
     oximetry: OximetryState
     arousals: ArousalMemory
+    quality: NDArray[np.uint8]  # (channels, RECENT_S) second s at s % RECENT_S
 
 
 class RespirationSession:
@@ -55,6 +59,8 @@ class RespirationSession:
         self.t0_s = t0_s
         self.settings = settings or RespirationSettings()
         names = {i: spec.name for i, spec in enumerate(channels) if spec in RESPIRATION_CHANNELS}
+        self._names = tuple(spec.name for spec in channels)
+        self._quality = np.full((len(self._names), RECENT_S), NEVER_PRESENT, np.uint8)
         self._row_of = {i: ROW_NAMES.index(name) for i, name in names.items() if name in ROW_NAMES}
         self._spo2 = next((i for i, name in names.items() if name == "spo2"), None)
         self.settled: list[OximetrySecond] = []
@@ -74,7 +80,12 @@ class RespirationSession:
         """A copy of all that this session remembers."""
         return copy.deepcopy(
             RespirationState(
-                self._next_second, self._airflow, self._lifecycle.state, self._oximetry.state, self._arousals
+                self._next_second,
+                self._airflow,
+                self._lifecycle.state,
+                self._oximetry.state,
+                self._arousals,
+                self._quality,
             )
         )
 
@@ -82,7 +93,7 @@ class RespirationSession:
         """Go on from a snapshot of a session with the same t0 and settings."""
         state = copy.deepcopy(state)
         self._next_second, self._airflow, self._arousals = state.next_second, state.airflow, state.arousals
-        self._lifecycle.state = state.lifecycle
+        self._lifecycle.state, self._quality = state.lifecycle, state.quality
         self._oximetry.restore(state.oximetry)
 
     def tell_arousals(self, events: Sequence[Event], known: bool) -> None:
@@ -117,7 +128,10 @@ class RespirationSession:
         events: list[Event] = []
         self.settled, self.told_by = [], []
         coming = take_seconds(self._airflow, self.settings.airflow, samples, known)
+        channels = list(seconds.channels)
         for i in range(seconds.count):
+            self._quality[channels, self._next_second % RECENT_S] = seconds.quality[:, i]
+            said_before = len(events)
             if arousals:
                 self.tell_arousals(*arousals[i])
                 events += arousals[i][0]
@@ -129,12 +143,25 @@ class RespirationSession:
                 since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
                 events += self._lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
             self._next_second += 1
+            events[said_before:] = self.witnessed(events[said_before:])
             self.told_by.append(int(self._airflow.history.sensors[(self._next_second - 1) % HISTORY_S]))
         return events
 
     def finish(self) -> list[Event]:
         """The recording ended: the last that is said of everything that was under way."""
-        return self._lifecycle.finish(self.t0_s + self._next_second, self._judgement())
+        return self.witnessed(self._lifecycle.finish(self.t0_s + self._next_second, self._judgement()))
+
+    def witnessed(self, events: Sequence[Event]) -> list[Event]:
+        """Events of now with the state of the channels while they lasted."""
+        return [replace(event, channels=states_of(self._names, self._during(event))) for event in events]
+
+    def _during(self, event: Event) -> NDArray[np.uint8]:
+        """The codes of the seconds in which an event lies, those that are remembered."""
+        start_s, end_s = event.start_s - self.t0_s, self._next_second
+        first = max(math.floor(start_s), self._next_second - RECENT_S, 0)
+        if event.end_s is not None:
+            end_s = min(end_s, max(math.ceil(event.end_s - self.t0_s), first + 1))
+        return self._quality[:, np.arange(first, end_s) % RECENT_S]
 
     def _judgement(self) -> Judgement:
         rules, effort = self.settings.airflow.rules, self.settings.effort
