@@ -96,7 +96,7 @@ def breathing_report(
         reference=scored,
         agreement="" if agreed is None else event_agreement_line(agreed),
         t0_s=breathing.t0_s,
-        sensors=[each for each in breathing.sensors if each.name in found],
+        sensors=tuple(each for each in breathing.sensors if each.name in found),
     )
     return BreathingReport(summary, drawn)
 

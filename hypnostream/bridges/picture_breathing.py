@@ -62,7 +62,7 @@ class Breathing:
     reference: Sequence[Event] = ()
     agreement: str = ""
     t0_s: float = 0.0
-    sensors: Sequence[SensorNight] = ()
+    sensors: tuple[SensorNight, ...] = ()
 
     def spo2_seconds(self, epochs: int) -> NDArray[np.float64] | None:
         """(30 * epochs,) percent, NaN where it is not known; None when it never is."""

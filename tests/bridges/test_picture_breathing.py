@@ -67,7 +67,7 @@ def test_each_sensor_of_breathing_has_a_row_in_the_colour_of_its_state() -> None
 
     def whole_rows(sensors: list[SensorNight]) -> int:
         """How many rows of pixels are flat for the whole night."""
-        return int((where(pixels(Breathing(sensors=sensors)), QUALITY_COLOURS[FLAT]).mean(axis=1) > 0.95).sum())
+        return int((where(pixels(Breathing(sensors=tuple(sensors))), QUALITY_COLOURS[FLAT]).mean(axis=1) > 0.95).sum())
 
     assert whole_rows(rows) > 10
     assert whole_rows(rows[1:]) == 0
@@ -82,7 +82,7 @@ def test_where_no_epoch_has_a_stage_breathing_alone_is_drawn() -> None:
     results = [replace(each, stage=None, absent_reason="no_data") for each in night("2" * EPOCHS, ("eeg",))]
     statistics = sleep_statistics(stage_codes(result.stage for result in results))
     sensor = SensorNight("flow", np.full(EPOCHS, FLAT, np.uint8), np.zeros(EPOCHS))
-    drawn = Breathing(events=[event()], sensors=[sensor])
+    drawn = Breathing(events=[event()], sensors=(sensor,))
     png = draw_night(Night("a.edf", results, ("eeg",), statistics, "stager", "9f" * 32, breathing=drawn))
     picture = np.asarray(Image.open(BytesIO(png)).convert("RGB"))
     assert picture.shape[0] < HEIGHT_PX
@@ -179,11 +179,16 @@ def test_breathing_survives_the_way_to_another_process() -> None:
     results = night("22", ("eeg",))
     statistics = sleep_statistics(stage_codes(result.stage for result in results))
     said: tuple[Event, ...] = (event(), event("b", end_s=None, status="preliminary"))
-    breathing = Breathing(said, spo2(lost=(0, 9, np.nan)), "AHI 1", (event("r"),), "F1 1", 5.0)
+    sensor = SensorNight("flow", np.array([FLAT, 0], np.uint8), np.array([0.0, 1.0]))
+    breathing = Breathing(said, spo2(lost=(0, 9, np.nan)), "AHI 1", (event("r"),), "F1 1", 5.0, (sensor,))
     sent = Night("a.edf", results, ("eeg",), statistics, "stager", "9f" * 32, breathing=breathing)
     came = decode_night(encode_night(sent))
     assert came.breathing is not None
     assert came.breathing.spo2 is not None
     np.testing.assert_array_equal(came.breathing.spo2, breathing.spo2)
-    same = replace(came.breathing, spo2=None, events=tuple(came.breathing.events))
-    assert replace(same, reference=tuple(same.reference)) == replace(breathing, spo2=None)
+    (its,) = came.breathing.sensors
+    assert its.name == "flow"
+    np.testing.assert_array_equal(its.quality, sensor.quality)
+    np.testing.assert_array_equal(its.ok_fraction, sensor.ok_fraction)
+    same = replace(came.breathing, spo2=None, events=tuple(came.breathing.events), sensors=())
+    assert replace(same, reference=tuple(same.reference)) == replace(breathing, spo2=None, sensors=())
