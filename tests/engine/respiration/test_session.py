@@ -1,6 +1,7 @@
 """A bed's breathing as one session: what is said of simulated nights, with sensors and without them."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
