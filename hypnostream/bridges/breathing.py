@@ -40,7 +40,7 @@ class IndicesSink:
         self._bed, self._publisher = bed, publisher
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
-        """An epoch is over: say how things stand."""
+        """An epoch is over: say how things stand, as far as breathing has come; it is about a second behind."""
         breathing = self._bed.breathing
         if result.final and breathing is not None and breathing.begun:
             self._publisher.indices(breathing.indices, now_s)
