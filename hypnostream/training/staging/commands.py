@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
     split = split_off([night for _, night in nights], hold_out)
+    left_out = sorted({night.set_name for night in split.train} & set(recipe.without))
     split = replace(split, train=tuple(leaving_out(recipe.without, split.train)))
     members = _members(nights, split, recipe, out / "members")
     _write_record(out, recipe, split)
@@ -57,7 +58,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     every = [night for _, night in nights]
     metrics |= crossvalidated(out.parent / "crossvalidation" / "results.json", recipe, every)
     bundle = out / "bundle"
-    report = _export(model, bundle, split, recipe, metrics)
+    report = _export(model, bundle, split, recipe, metrics, left_out=left_out)
     save_weights(model, out / "weights.safetensors")
     (out / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
     if UNKNOWN_RULE in scoring_rule(split.train):
@@ -131,8 +132,9 @@ def _export(
     recipe: Recipe,
     metrics: dict[str, float],
     parity_epochs: int = 960,
+    left_out: Collection[str] = (),
 ) -> ParityReport:
-    """The bundle with its card, and who it was trained on."""
+    """The bundle with its card, and who it was trained on; `left_out` are sets that were at hand and not taken."""
     rule = scoring_rule(split.train)
     training = {
         "sets": "; ".join(sorted({night.set_name for night in split.train})),
@@ -144,7 +146,7 @@ def _export(
         "licence": "; ".join(sorted({night.licence for night in split.train} - {""})) or "not said",
         "recipe": json.dumps(asdict(recipe)),
     }
-    card = write_card(split, model, metrics)
+    card = write_card(split, model, metrics, left_out)
     return export_bundle(
         model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics, parity_epochs,
         scoring_rule=rule,
