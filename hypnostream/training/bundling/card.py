@@ -44,14 +44,14 @@ SCORED = {
 }
 LEFT_OUT = {
     "UCDDB": (
-        "UCDDB's other nights, of which wake and N3 epochs alone are at hand, were left out: trained with them it misses "
-        "N1. That was seen on its one whole night, which is no clean test any more."
+        "UCDDB's other nights, of which wake and N3 epochs alone are at hand, were left out: trained with them, it\n"
+        "misses N1. That was seen on UCDDB's one whole night, which is no clean test any more."
     ),
 }
 FILLED = {
     "imagination": (
-        "A missing sensor's token is imagined from the sensors that are there and from what it said before, and counts\n"
-        "less the less sure that is."
+        "A missing sensor's token is imagined from the sensors that are there and from what it said before, and\n"
+        "counts less the less sure that is."
     ),
     "absence": "A missing sensor is left out; how long it has been gone is known.",
 }
