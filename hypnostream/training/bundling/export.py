@@ -29,8 +29,8 @@ from hypnostream.training.nights.scoring_rule import UNKNOWN_RULE
 OPSET = 17
 FORBIDDEN_OPERATORS = frozenset({"Loop", "Scan", "If", "Einsum"})
 PARITY = 1e-5  # of probabilities
-# Of states. Where tokens nearly cancel, the norm behind them magnifies float32's rounding: 3e-5 was seen, in one epoch of
-# 960 with one sensor there, and it fades with the state.
+# Of states. Where tokens nearly cancel, the norm behind them magnifies float32's rounding: 3e-5 was seen, in one epoch
+# of 960 with one sensor there, and it fades with the state.
 STATE_PARITY = 1e-4
 
 
