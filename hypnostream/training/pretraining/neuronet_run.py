@@ -16,6 +16,7 @@ from hypnostream.training.nights.scaled_frames import ScaledFrames, frames_of_ki
 from hypnostream.training.pretraining.collapse import collapse_line, collapse_of
 from hypnostream.training.pretraining.frame_probe import FrameProbe, probe, probe_within
 from hypnostream.training.pretraining.frame_weights import save_frame_encoder
+from hypnostream.training.pretraining.heart_rate_probe import HeartRateProbe, heart_rate_probe
 from hypnostream.training.pretraining.neuronet_nights import NightSet, SimulatedSet, nights_for, nights_of
 from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.pretraining.standardised import standardise
@@ -113,14 +114,19 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
     return report
 
 
-def probes_of(encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]) -> dict[str, FrameProbe]:
-    """People held out; and within a held-out night that has stages which nobody who was fitted on has.
+def probes_of(
+    encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]
+) -> dict[str, FrameProbe | HeartRateProbe]:
+    """Stages of people held out; within a held-out night, if it has stages which nobody who was fitted on has; and of
+    ECG the heart's rate.
 
     None where one side has no staged epoch.
     """
     if not all(any(len(source.scored_epochs()) for source in side) for side in (fitted, tested)):
         return {}
-    found = {"held-out people": probe(encoder, fitted, tested)}
+    found: dict[str, FrameProbe | HeartRateProbe] = {"held-out people": probe(encoder, fitted, tested)}
+    if tested[0].night.kinds[tested[0].place] == "ecg":
+        found["heart rate of held-out people"] = heart_rate_probe(encoder, fitted, tested)
     known = {int(stage) for source in fitted for stage in set(source.night.stage[source.scored_epochs()].tolist())}
     for source in tested:
         stages = source.night.stage[source.scored_epochs()]
