@@ -41,7 +41,7 @@ def beats_per_minute(ecg: NDArray[np.float32]) -> NDArray[np.float64]:
     spectrum = np.fft.rfft(steep, 2 * steep.shape[1], axis=1)
     again = np.fft.irfft(np.square(np.abs(spectrum)), axis=1)  # falls with the lag, so that one period goes before two
     shortest, longest = round(60 * RATE_HZ / _FASTEST), round(60 * RATE_HZ / _SLOWEST)
-    period = shortest + again[:, shortest : longest + 1].argmax(1)
+    period: NDArray[np.float64] = shortest + again[:, shortest : longest + 1].argmax(1).astype(np.float64)
     return 60 * RATE_HZ / period
 
 
