@@ -24,7 +24,8 @@ def standardise(encoder: FrameEncoder, frames: Tensor) -> None:
     if len(frames) < 2:
         return
     weight, bias = encoder.head[-1].parameters()
-    tokens = torch.cat([encoder(part) for part in torch.split(frames, _AT_ONCE)])  # (N, d)
+    parts = [frames[first : first + _AT_ONCE] for first in range(0, len(frames), _AT_ONCE)]
+    tokens = torch.cat([encoder(part) for part in parts])  # (N, d)
     mean, deviation = tokens.mean(0), tokens.std(0, correction=0)
     deviation = torch.where(deviation > 1e-6, deviation, 1.0)
     weight.div_(deviation.unsqueeze(1))
