@@ -29,16 +29,22 @@ class ChannelFusion(nn.Module):
         `mask` is 1 where a channel is there and 0 where not (its token may then be anything, NaN too); in between it
         is how far a token is trusted.
         """
-        channels = mask.shape[-1]
         there = (mask > 0).unsqueeze(-1)  # (..., C, 1)
-        flat = torch.where(there, tokens, torch.zeros_like(tokens)).reshape(-1, channels, self.width)  # (M, C, D)
-        trust = mask.reshape(-1, channels)  # (M, C)
+        own = torch.where(there, tokens, torch.zeros_like(tokens))
+        summary: Tensor = self.summary
+        if self.blocks:
+            summary, own = self._attended(own, mask)
+            own = own * there
+        weight = mask / mask.sum(-1, keepdim=True).clamp(min=1e-6)  # (..., C)
+        return own, self.norm(summary + (own * weight.unsqueeze(-1)).sum(-2))
+
+    def _attended(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The summary (..., D) and the tokens (..., C, D) after they have looked at one another."""
+        channels = mask.shape[-1]
+        flat, trust = tokens.reshape(-1, channels, self.width), mask.reshape(-1, channels)  # (M, C, D), (M, C)
         x = torch.cat([self.summary.expand(flat.shape[0], 1, self.width), flat], dim=1)  # (M, 1+C, D)
         lean = torch.where(trust > 0, torch.log(trust.clamp(min=1e-6)), torch.full_like(trust, NOTHING))
         lean = torch.cat([torch.zeros_like(lean[:, :1]), lean], dim=1).unsqueeze(1).unsqueeze(1)  # (M, 1, 1, 1+C)
         for block in self.blocks:
             x = block(x, lean)
-        own = x[:, 1:] * (trust > 0).unsqueeze(-1)  # (M, C, D)
-        weight = trust / trust.sum(-1, keepdim=True).clamp(min=1e-6)  # (M, C)
-        fused = self.norm(x[:, 0] + (own * weight.unsqueeze(-1)).sum(1))  # (M, D)
-        return own.reshape(tokens.shape), fused.reshape(*mask.shape[:-1], self.width)
+        return x[:, 0].reshape(*mask.shape[:-1], self.width), x[:, 1:].reshape(tokens.shape)

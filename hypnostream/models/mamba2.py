@@ -91,12 +91,13 @@ class Mamba2(nn.Module):
         window = torch.cat([state.conv, xBC.unsqueeze(-1)], dim=-1)  # (B, C, K)
         xBC = F.silu((window * self.conv1d.weight.squeeze(1)).sum(-1) + cast(Tensor, self.conv1d.bias))  # (B, C)
         x, B, C = torch.split(xBC, [self.d_inner, self.d_state, self.d_state], dim=-1)
-        x = x.reshape(-1, self.heads, self.headdim)  # (B, H, P)
-        dt = F.softplus(dt + self.dt_bias)  # (B, H)
-        decay = torch.exp(-dt * torch.exp(self.A_log))  # (B, H)
-        write = (dt.unsqueeze(-1) * x).unsqueeze(-1) * B.unsqueeze(1).unsqueeze(1)  # (B, H, P, N)
-        h = state.ssm * decay.unsqueeze(-1).unsqueeze(-1) + write
-        y = (h * C.unsqueeze(1).unsqueeze(1)).sum(-1) + self.D.unsqueeze(-1) * x  # (B, H, P)
+        x = x.reshape(-1, self.heads, self.headdim, 1)  # (B, H, P, 1)
+        dt = F.softplus(dt + self.dt_bias).reshape(-1, self.heads, 1, 1)
+        # One reshape each, not an unsqueeze a dimension: at one bed a step costs what its number of operators does.
+        B, C = B.reshape(-1, 1, 1, self.d_state), C.reshape(-1, 1, self.d_state, 1)
+        decay = torch.exp(dt * -torch.exp(self.A_log).reshape(-1, 1, 1))  # (B, H, 1, 1)
+        h = state.ssm * decay + dt * x * B  # (B, H, P, N)
+        y = h @ C + self.D.reshape(-1, 1, 1) * x  # (B, H, P, 1)
         y = self.norm(y.reshape(-1, self.d_inner), z)
         return self.out_proj(y), MambaState(window[..., 1:], h)
 

@@ -7,12 +7,13 @@ two independent maskings of a window, whose summaries must agree; and a causal p
 
 import copy
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from hypnostream.models.frame_network import FrameEncoder, FrameSettings
+from hypnostream.models.frame_spectrum import SPECTRUM, frame_spectrum
 from hypnostream.models.transformer import Transformer, sinusoidal_positions
 
 
@@ -21,8 +22,9 @@ class NeuroNetSettings:
     """Sizes. `window` is how many frames, one a second; of them `masked` (a share) are hidden from each view.
 
     `ahead` is how many frames ahead the causal predictor guesses; 4 is the next that shares no sample with the last
-    seen. `teacher_decay` above 0 takes the targets from a slow copy of the frame encoder (an exponential mean of its
-    weights, as in BYOL, arXiv:2006.07733), else they are its own tokens, detached.
+    seen. `target` is what is predicted of a frame: its token, as in the papers, or its spectrum, which holds no phase
+    and cannot collapse. Tokens are the frame encoder's own, detached, or with `teacher_decay` above 0 those of a slow
+    copy of it (an exponential mean of its weights, as in BYOL, arXiv:2006.07733).
     """
 
     frame: FrameSettings = field(default_factory=FrameSettings)
@@ -39,6 +41,7 @@ class NeuroNetSettings:
     predictor_depth: int = 1
     predictor_heads: int = 4
     ahead: int = 4
+    target: Literal["tokens", "spectrum"] = "tokens"
     teacher_decay: float = 0.0
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class NeuroNetSettings:
 class View(NamedTuple):
     """What one masking gave."""
 
-    predicted: Tensor  # (B, L, d) the decoder's guess of every frame's token
+    predicted: Tensor  # (B, L, d) the decoder's guess of every frame's token, or (B, L, 128) of its spectrum
     summary: Tensor  # (B, P) the projected cls token
 
 
@@ -73,6 +76,7 @@ class NeuroNet(nn.Module):
         self.settings = s
         self.frames = FrameEncoder(s.frame)
         width = self.frames.width
+        told = width if s.target == "tokens" else SPECTRUM
         self.encoder_in = nn.Linear(width, s.encoder_width)
         self.cls = nn.Parameter(torch.randn(s.encoder_width) * 0.02)
         self.encoder_positions = nn.Parameter(sinusoidal_positions(s.window, s.encoder_width))
@@ -81,18 +85,20 @@ class NeuroNet(nn.Module):
         self.mask = nn.Parameter(torch.randn(s.decoder_width) * 0.02)
         self.decoder_positions = nn.Parameter(sinusoidal_positions(s.window + 1, s.decoder_width))
         self.decoder = Transformer(s.decoder_width, s.decoder_depth, s.decoder_heads)
-        self.decoder_out = nn.Linear(s.decoder_width, width)
+        self.decoder_out = nn.Linear(s.decoder_width, told)
         hidden, out = s.projector
         self.projector = nn.Sequential(
             nn.Linear(s.encoder_width, hidden), nn.LayerNorm(hidden), nn.ELU(), nn.Linear(hidden, out)
         )
         self.predictor_in = nn.Linear(width, s.predictor_width)
         self.predictor = Transformer(s.predictor_width, s.predictor_depth, s.predictor_heads)
-        self.predictor_out = nn.Linear(s.predictor_width, width)
+        self.predictor_out = nn.Linear(s.predictor_width, told)
         self.teacher = copy.deepcopy(self.frames).requires_grad_(False) if s.teacher_decay else None
 
-    def target_tokens(self, frames: Tensor, tokens: Tensor) -> Tensor:
+    def targets(self, frames: Tensor, tokens: Tensor) -> Tensor:
         """What is to be predicted of `frames` (..., 400), whose tokens (..., d) are known; without gradient."""
+        if self.settings.target == "spectrum":
+            return frame_spectrum(frames)
         if self.teacher is None:
             return tokens.detach()
         with torch.no_grad():
@@ -120,7 +126,7 @@ class NeuroNet(nn.Module):
         return View(predicted, self.projector(x[:, 0]))
 
     def next_frames(self, tokens: Tensor) -> Tensor:
-        """From tokens (B, L, d): at t a guess, out of those up to t, of the token `ahead` frames later."""
+        """From tokens (B, L, d): at t a guess, out of those up to t, of the target `ahead` frames later."""
         x = self.predictor_in(tokens) + sinusoidal_positions(tokens.shape[1], self.settings.predictor_width).to(tokens)
         out: Tensor = self.predictor_out(self.predictor(x, causal=True))
         return out

@@ -49,6 +49,12 @@ def _fourier(window: NDArray[np.float64], bins: NDArray[np.int64], detrend: bool
     return torch.from_numpy(matrix)
 
 
+def _power(frames: Tensor, fourier: Tensor) -> Tensor:
+    """Squared magnitude at each bin of each frame: (B, C, frames, samples) -> (B, C, frames, bins)."""
+    real, imaginary = (frames @ fourier).square().chunk(2, dim=-1)
+    return real + imaginary
+
+
 class BandPowers(nn.Module):
     """Welch band powers (4 s Hamming, 50 % overlap, median over the valid windows, constant detrend).
 
@@ -73,28 +79,25 @@ class BandPowers(nn.Module):
         self.register_buffer("bands", torch.from_numpy(bands))  # (F, 5)
         self.count = (SECONDS - WELCH_WINDOW_S) // WELCH_HOP_S + 1  # 14 windows
         # Row n: the weights that take n values, sorted downward, to their median.
-        table = np.zeros((self.count + 1, self.count))
+        self.ranks = self.count // 2 + 1  # a median of n lies among the n // 2 + 1 largest
+        table = np.zeros((self.count + 1, self.ranks))
         for k in range(1, self.count + 1):
             for middle in ((k - 1) // 2, k // 2):
                 table[k, middle] += 0.5
             odd = 2 * np.arange(1, (k - 1) // 2 + 1)  # the median of k periodograms is biased by this (Allen 2012)
             table[k] /= 1 + np.sum(1 / (odd + 1) - 1 / odd)
-        self.register_buffer("median_weights", torch.from_numpy(table))  # (15, 14)
-        self.frequencies = len(bins)
+        self.register_buffer("median_weights", torch.from_numpy(table))  # (15, 8)
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """`x` (B, C, 3000), `valid` (B, C, 30) in 0/1 -> ln powers (B, C, 5) and whether a window was valid (B, C)."""
-        step = WELCH_HOP_S * RATE_HZ
         # Two hops make a window: build the frames by reshape and concatenation, which every runtime has.
-        hops = x.reshape(*x.shape[:-1], SECONDS // WELCH_HOP_S, step)  # (B, C, 15, 200)
-        frames = torch.cat([hops[:, :, :-1], hops[:, :, 1:]], dim=-1)  # (B, C, 14, 400)
+        hops = x.reshape(*x.shape[:-1], SECONDS // WELCH_HOP_S, WELCH_HOP_S * RATE_HZ)  # (B, C, 15, 200)
+        power = _power(torch.cat([hops[:, :, :-1], hops[:, :, 1:]], dim=-1), self.fourier)  # (B, C, 14, F)
         pairs = valid.reshape(*valid.shape[:-1], SECONDS // WELCH_HOP_S, WELCH_HOP_S).prod(-1)  # (B, C, 15)
         good = pairs[:, :, :-1] * pairs[:, :, 1:]  # (B, C, 14)
-        parts = frames @ self.fourier  # (B, C, 14, 2F)
-        power = parts[..., : self.frequencies].square() + parts[..., self.frequencies :].square()
         power = power * good.unsqueeze(-1) - (1 - good.unsqueeze(-1))  # invalid windows sort last, at -1
-        ranked = torch.topk(power.transpose(-1, -2), self.count, dim=-1).values  # (B, C, F, 14)
-        weights = self.median_weights[good.sum(-1).round().long()]  # (B, C, 14)
+        ranked = torch.topk(power.transpose(-1, -2), self.ranks, dim=-1).values  # (B, C, F, 8)
+        weights = self.median_weights[good.sum(-1).round().long()]  # (B, C, 8)
         median = (ranked * weights.unsqueeze(-2)).sum(-1)  # (B, C, F)
         any_good = (good.sum(-1) > 0).to(x.dtype)
         return torch.log(median @ self.bands + 1e-20), any_good
@@ -114,6 +117,10 @@ class Wavelet34(nn.Module):
     fourier: Tensor
     bands: Tensor
     below: Tensor
+    seconds: Tensor
+    of_set: Tensor
+    to_each: Tensor
+    length: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,10 +139,16 @@ class Wavelet34(nn.Module):
         bands = np.stack([(freqs >= low_hz) & (freqs <= high_hz) for low_hz, high_hz in STFT_BANDS_HZ], axis=1)
         self.register_buffer("bands", torch.from_numpy(bands.astype(np.float64)))  # (101, 5)
         self.register_buffer("below", torch.ones(len(bins), len(bins), dtype=torch.float64).triu())  # a running sum
-        self.frequencies = len(bins)
         self.step_hz = float(freqs[1])
-        for level, seconds in enumerate(_coefficient_seconds(), start=1):
-            self.register_buffer(f"seconds_{level}", torch.from_numpy(seconds), persistent=False)
+        # The coefficients of all sets lie end to end, so that a sum over each set is one product with a matrix.
+        seconds = _coefficient_seconds()
+        sets = [seconds[-1], *reversed(seconds)]  # A5, D5, D4, D3, D2, D1
+        lengths = torch.tensor([len(each) for each in sets])
+        of_set = torch.eye(len(sets), dtype=torch.float64).repeat_interleave(lengths, dim=0)
+        self.register_buffer("seconds", torch.from_numpy(np.concatenate(sets)))  # (n,)
+        self.register_buffer("of_set", of_set)  # (n, 6)
+        self.register_buffer("to_each", of_set.T.contiguous())  # (6, n)
+        self.register_buffer("length", lengths.double())  # (6,)
 
     def forward(self, volts: Tensor, valid: Tensor) -> Tensor:
         """`volts` (B, C, 3000), `valid` (B, C, 30) -> (B, C, 34)."""
@@ -148,39 +161,34 @@ class Wavelet34(nn.Module):
         details: list[Tensor] = []
         filters: Tensor = self.get_buffer("filters")
         for _ in range(LEVELS):
-            # Half-sample symmetric: ...x1 x0 | x0 x1..., 7 either side; the even outputs are dropped by the offset.
-            left, right = approximation[..., :7].flip(-1), approximation[..., -7:].flip(-1)
-            padded = torch.cat([left, approximation, right], dim=-1)[..., 1:]
+            # Half-sample symmetric: ...x1 x0 | x0 x1..., 7 either side, but one: a stride of 2 keeps odd outputs.
+            left, right = approximation[..., :6].flip(-1), approximation[..., -7:].flip(-1)
+            padded = torch.cat([left, approximation, right], dim=-1)
             both = nn.functional.conv1d(padded, filters, stride=2)  # (BC, 2, n)
-            approximation, detail = both[:, :1], both[:, 1:]
+            approximation, detail = torch.split(both, [1, 1], dim=1)
             details.append(detail)
-        sets = [(LEVELS, approximation)] + [(level, details[level - 1]) for level in range(LEVELS, 0, -1)]
-        features = []
-        for level, c in sets:
-            keep = valid[..., self.get_buffer(f"seconds_{level}")]  # (B, C, n)
-            c = c.reshape(batch, channels, -1)
-            count = keep.sum(-1).clamp(min=1.0)
-            rescale = c.shape[-1] / count
-            square = c.square() * keep
-            valid_energy = square.sum(-1)
-            p = square / (valid_energy + EPSILON).unsqueeze(-1)
-            entropy = -(p * torch.log(p + EPSILON)).sum(-1)
-            mean = (c * keep).sum(-1) / count
-            variance = ((c - mean.unsqueeze(-1)).square() * keep).sum(-1) / count
-            energy = valid_energy * rescale
-            features += [energy, torch.log(energy + EPSILON), entropy + torch.log(rescale), variance]
-        return torch.stack(features, dim=-1)
+        c = torch.cat([approximation, *reversed(details)], dim=-1).reshape(batch, channels, -1)  # (B, C, n)
+        keep = valid[..., self.seconds]  # (B, C, n)
+        count = (keep @ self.of_set).clamp(min=1.0)  # (B, C, 6)
+        rescale = self.length / count
+        square = c.square() * keep
+        valid_energy = square @ self.of_set
+        p = square / ((valid_energy + EPSILON) @ self.to_each)  # (B, C, n)
+        entropy = -((p * torch.log(p + EPSILON)) @ self.of_set)
+        mean = (c * keep) @ self.of_set / count
+        variance = ((c - mean @ self.to_each).square() * keep) @ self.of_set / count
+        energy = valid_energy * rescale
+        features = [energy, torch.log(energy + EPSILON), entropy + torch.log(rescale), variance]
+        return torch.stack(features, dim=-1).flatten(-2)  # (B, C, 24)
 
     def fourier_features(self, volts: Tensor, valid: Tensor) -> Tensor:
         """The last 10 features."""
         seconds = volts.reshape(*volts.shape[:-1], SECONDS, RATE_HZ)  # (B, C, 30, 100)
         before = nn.functional.pad(seconds, (0, 0, 1, 0))
         after = nn.functional.pad(seconds, (0, 0, 0, 1))
-        frames = torch.cat([before, after], dim=-1)  # (B, C, 31, 200)
+        power = _power(torch.cat([before, after], dim=-1), self.fourier)  # (B, C, 31, 101)
         first, last = valid[..., :1], valid[..., -1:]
         good = torch.cat([first, valid], dim=-1) * torch.cat([valid, last], dim=-1)  # (B, C, 31)
-        parts = frames @ self.fourier
-        power = parts[..., : self.frequencies].square() + parts[..., self.frequencies :].square()
         P = (power * good.unsqueeze(-1)).sum(2) / good.sum(-1).clamp(min=1.0).unsqueeze(-1)  # (B, C, 101)
         total = P.sum(-1, keepdim=True)
         share = P / (total + EPSILON)

@@ -151,7 +151,7 @@ def state_of(content: dict[str, Any], name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("named", "how"),
     [
-        ("inputs differ at 'ssm_0'", lambda c: state_of(c, "ssm_0").update(shape=[4, 32, 9])),
+        ("inputs differ at 'layers_0_ssm'", lambda c: state_of(c, "layers_0_ssm").update(shape=[4, 32, 9])),
         ("inputs differ at 'a_memory'", lambda c: c["epoch"]["states"][0].update(input="a_memory")),
         ("outputs differ at 'memory'", lambda c: c["epoch"]["states"][0].update(output="memory")),
         ("inputs differ at 'level_total'", lambda c: c["epoch"]["states"].pop(0)),

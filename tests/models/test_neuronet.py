@@ -1,9 +1,12 @@
 """NeuroNet's scaffold: exact masks, hidden frames hidden, predictions causal, the papers' size."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from hypnostream.models.frame_network import REFERENCE_FRAME, FrameSettings
+from hypnostream.models.frame_spectrum import SPECTRUM, frame_spectrum
 from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings, random_masks
 
 SMALL = NeuroNetSettings(
@@ -97,3 +100,30 @@ def test_the_predictor_does_not_see_what_it_predicts() -> None:
 def test_a_mask_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"masked 0\.95 of a window of 10 leaves 0 frames"):
         NeuroNetSettings(window=10, masked=0.95)
+
+
+def test_a_spectrum_has_a_line_where_the_rhythm_is_and_knows_nothing_of_its_phase() -> None:
+    time_s = torch.arange(400) / 100
+    waves = torch.stack([torch.sin(2 * torch.pi * 10 * time_s + phase) for phase in (0.0, 1.0, 2.0)])
+    found = frame_spectrum(waves)
+    assert found.shape == (3, SPECTRUM)
+    assert found.argmax(-1).tolist() == [39] * 3  # 10 Hz, the first bin being 0.25 Hz
+    assert torch.allclose(found[0], found[1], atol=1e-3)
+    assert torch.allclose(frame_spectrum(2 * waves)[0, 39] - found[0, 39], torch.tensor(2.0).log(), atol=1e-2)
+    assert frame_spectrum(torch.zeros(400)).isfinite().all()
+
+
+def test_with_spectra_as_target_they_are_what_is_predicted_and_hidden_frames_stay_hidden() -> None:
+    torch.manual_seed(0)
+    model = NeuroNet(replace(SMALL, target="spectrum"))
+    frames = torch.randn(2, 10, 400, requires_grad=True)
+    tokens = model.frames(frames)
+    target = model.targets(frames, tokens)
+    assert torch.equal(target, frame_spectrum(frames.detach()))
+    assert not target.requires_grad
+    hidden = random_masks(2, 10, SMALL.kept, torch.Generator().manual_seed(0))
+    predicted = model.view(tokens, hidden).predicted
+    assert predicted.shape == model.next_frames(tokens).shape == target.shape
+    (gradient,) = torch.autograd.grad(predicted.square().sum(), frames)
+    assert not gradient[hidden].any()
+    assert gradient[~hidden].abs().sum(-1).min() > 0

@@ -40,3 +40,11 @@ def test_it_says_by_which_rule_its_labels_were_scored() -> None:
     assert "R&K" not in said["AASM"]
     assert "scored by unknown." in said[""]
     assert "is not known" in said[""]
+
+
+def test_it_says_which_sets_were_at_hand_and_not_taken_and_what_that_means_for_its_figures() -> None:
+    split = Split((simulated_night("a", "one", 20),), ())
+    model = StagerEnsemble([Stager(StagerConfig(d_model=32, headdim=16))])
+    assert "no clean test" in write_card(split, model, {}, ["UCDDB"])
+    assert "Left out: another." in write_card(split, model, {}, ["another"])
+    assert "left out:" not in write_card(split, model, {}).lower()

@@ -64,6 +64,7 @@ def test_a_laboratorys_folder_becomes_a_bundle_that_replays(
     table = (cross / "results.md").read_text()
     assert "3 folds by person: 4 nights of 3 people of lab, real. Stages scored by AASM" in table
     assert "Fpz-Cz" not in table  # what it was recorded from is not Sleep-EDF's
+    assert "| only eog |" in table
     tested = [
         entry["subject"]
         for fold in range(3)

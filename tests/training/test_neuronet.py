@@ -58,6 +58,16 @@ def test_losses_fall() -> None:
         assert curves[-1][name] < 0.9 * curves[0][name], name
 
 
+def test_losses_fall_and_tokens_stay_apart_with_spectra_as_target() -> None:
+    torch.manual_seed(SEED)
+    module = NeuroNet(replace(SMALL, target="spectrum"))
+    task = NeuroNetTask(module, list(frames_of_kind([night()], "eeg")), NeuroNetObjective(batch=8), SEED)
+    curves = train(task, LoopSettings(passes=5, learning_rate=5e-3, warmup_steps=3))
+    assert curves[-1]["token_rank"] > 2
+    for name in ("loss", "masked", "next_frame"):
+        assert curves[-1][name] < 0.95 * curves[0][name], name
+
+
 def test_the_same_seed_gives_the_same_run_whatever_the_global_generator_does() -> None:
     first, second = made(), made()
     one = train(first, LoopSettings(passes=2))
@@ -240,7 +250,8 @@ def test_a_person_on_both_sides_is_refused() -> None:
 def test_the_shipped_recipes_are_read_and_the_reference_is_the_papers() -> None:
     product = load_settings(recipe_path("neuronet-product"), NeuroNetRecipe)
     reference = load_settings(recipe_path("neuronet-reference"), NeuroNetRecipe)
-    assert product.model.window == 30
+    assert product.model.target == "spectrum"
+    assert reference.model.target == "tokens"
     assert reference.model.frame == REFERENCE.frame
     assert (reference.model.window, reference.model.kept, reference.objective.temperature) == (27, 5, 0.05)
     with torch.device("meta"):

@@ -157,7 +157,7 @@ def test_recordings_that_nobody_scored_are_trained_on_and_no_probe_is_asked(tmp_
     assert first["collapse"]["trained"]["effective_rank"] > 1
     second = pretrain_several(nights_in(tmp_path / "nights"), tmp_path / "run", STEP_2, tmp_path / "encoders")
     assert second["probes"] == {}
-    assert second["collapse"]["trained"]["rank"] > 1
+    assert second["collapse"]["trained"]["effective_rank"] > 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")

@@ -1,6 +1,6 @@
 """The model card that travels with a bundle: what it was trained on, what it reaches, what it must not be used for."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.bundling.whose import whose
@@ -42,17 +42,25 @@ SCORED = {
     "AASM": "Scored by AASM rules.",
     "": "By which rule it was scored is not known.",
 }
+LEFT_OUT = {
+    "UCDDB": (
+        "UCDDB's other nights, of which wake and N3 epochs alone are at hand, were left out: trained with them, it\n"
+        "misses N1. That was seen on UCDDB's one whole night, which is no clean test any more."
+    ),
+}
 FILLED = {
     "imagination": (
-        "A missing sensor's token is imagined from the sensors that are there and from what it said before, and counts "
-        "less the less sure that is."
+        "A missing sensor's token is imagined from the sensors that are there and from what it said before, and\n"
+        "counts less the less sure that is."
     ),
     "absence": "A missing sensor is left out; how long it has been gone is known.",
 }
 
 
-def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping[str, float]) -> str:
-    """The card as Markdown."""
+def write_card(
+    split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping[str, float], left_out: Collection[str] = ()
+) -> str:
+    """The card as Markdown. `left_out` are sets that were at hand and that it was not trained on."""
     config = model.config
     parameters = sum(p.numel() for p in model.parameters())
     lines = [
@@ -84,7 +92,8 @@ def write_card(split: Split[TokenNight], model: StagerEnsemble, metrics: Mapping
     simulated = [name for name in sets if is_simulated(name)]
     people = f"Simulated: {', '.join(simulated)}." if simulated else "Real people all; nothing simulated."
     lines += ["", f"Stages were scored by {scoring_rule(split.train)}. Held out: {whose(split.test)}."]
-    lines += [f"{people} No recording is in this bundle, only weights.", ""]
+    lines += [f"{people} No recording is in this bundle, only weights."]
+    lines += [*(LEFT_OUT.get(name, f"Left out: {name}.") for name in left_out), ""]
     lines += ["## Figures", "Fractions of epochs, or Cohen's kappa. How each was measured: benchmarks/README.md.", ""]
     lines += ["| figure | value |", "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in metrics.items())]
     lines += [

@@ -28,7 +28,10 @@ from hypnostream.training.nights.scoring_rule import UNKNOWN_RULE
 
 OPSET = 17
 FORBIDDEN_OPERATORS = frozenset({"Loop", "Scan", "If", "Einsum"})
-PARITY = 1e-5
+PARITY = 1e-5  # of probabilities
+# Of states. Where tokens nearly cancel, the norm behind them magnifies float32's rounding: 3e-5 was seen, in one epoch
+# of 960 with one sensor there, and it fades with the state.
+STATE_PARITY = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class ParityReport:
 class FrontEnd:
     """What a bundle says of how signals become tokens: "spectral" or "neuronet", and what they are relative to.
 
-    `parity` is how far torch and onnxruntime may differ, which is rounding and grows with the depth of the network.
+    `parity` is how far probabilities of torch and onnxruntime may differ, which is rounding and grows with the depth of
+    the network.
     """
 
     name: str
@@ -172,8 +176,9 @@ def export_bundle(
     )
     (directory / "bundle.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
     report = parity(model, directory, parity_epochs)
-    if max(report.probabilities, report.states) > front_end.parity:
-        raise UserError(f"{directory}: torch and onnxruntime differ by {report}, more than {front_end.parity}.")
+    if report.probabilities > front_end.parity or report.states > STATE_PARITY:
+        limits = f"{front_end.parity} in probabilities, {STATE_PARITY} in states"
+        raise UserError(f"{directory}: torch and onnxruntime differ by {report}, more than {limits}.")
     return report
 
 

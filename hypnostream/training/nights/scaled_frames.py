@@ -48,6 +48,11 @@ class ScaledFrames:
         kept: NDArray[np.float32] = np.clip(frames, -self.limit, self.limit) * self.valid[flat, None]
         return kept.reshape(*seconds.shape, samples)
 
+    def some(self, most: int) -> NDArray[np.float32]:
+        """At most so many of the frames there are, evenly chosen: (n, 400)."""
+        seconds = np.flatnonzero(self.valid)
+        return self.frames(seconds[np.linspace(0, len(seconds) - 1, min(len(seconds), most)).astype(np.int64)])
+
     def window_starts(self, length: int) -> NDArray[np.int64]:
         """The seconds from which `length` seconds on each have a frame."""
         whole = np.concatenate(([0], np.cumsum(self.valid)))

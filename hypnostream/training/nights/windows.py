@@ -113,6 +113,10 @@ class FrameWindows:
         """Frames (B, T, C, 400)."""
         return torch.from_numpy(np.stack([self._frames(place) for place in places]))
 
+    def some(self, channel: int, most: int) -> NDArray[np.float32]:
+        """At most so many frames of a channel from each night: (n, 400)."""
+        return np.concatenate([channels[channel].some(most) for channels in self._channels])
+
     def _frames(self, place: Place) -> NDArray[np.float32]:
         seconds = place.start * EPOCH_S + self.seconds
         return np.stack([channel.frames(seconds) for channel in self._channels[place.night]], axis=1)

@@ -1,7 +1,11 @@
 """Whether tokens still differ: what a self-supervised run must be watched for."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+_LEAST_VARIANCE, _LEAST_RANK = 0.02, 2.0  # below either, tokens are one and the same for what is built on them
 
 
 def token_variance(tokens: Tensor) -> float:
@@ -25,3 +29,23 @@ def effective_rank(tokens: Tensor) -> float:
         return 0.0
     share = values / total
     return float(torch.exp(-torch.special.xlogy(share, share).sum()))
+
+
+def collapse_of(tokens: Tensor) -> dict[str, float]:
+    """Both, of `tokens` (N, D). Neither alone would do: rank is blind to scale, variance to tokens along one line."""
+    return {"effective_rank": effective_rank(tokens), "variance": token_variance(tokens)}
+
+
+def collapsed(found: Mapping[str, float]) -> bool:
+    """Whether tokens with this `collapse_of` still say anything to speak of."""
+    return found["effective_rank"] < _LEAST_RANK or found["variance"] < _LEAST_VARIANCE
+
+
+def collapse_line(found: Mapping[str, Mapping[str, float]]) -> str:
+    """`found` by "untrained" and "trained", in words."""
+    each = (
+        f"{name}: effective rank {of['effective_rank']:.1f}, variance {of['variance']:.3f}"
+        for name, of in found.items()
+    )
+    warning = "; they collapsed: train another way" if collapsed(found["trained"]) else ""
+    return f"tokens of people held out, {', '.join(each)}{warning}"

@@ -36,6 +36,12 @@ class FrameProbe:
     subjects: int
 
 
+def chosen_epochs(source: ScaledFrames, most: int) -> NDArray[np.int64]:
+    """At most so many of the scored epochs, evenly chosen."""
+    epochs = source.scored_epochs()
+    return epochs[np.linspace(0, len(epochs) - 1, min(len(epochs), most)).round().astype(np.int64)]
+
+
 @torch.no_grad()
 def epoch_tokens(encoder: FrameEncoder, sources: Sequence[ScaledFrames], most: int) -> tuple[Tensor, NDArray[np.int8]]:
     """The mean token of `most` scored epochs of each source, evenly chosen: (N, d), and their stages (N,)."""
@@ -43,8 +49,7 @@ def epoch_tokens(encoder: FrameEncoder, sources: Sequence[ScaledFrames], most: i
     encoder.eval()
     means, stages = [torch.zeros(0, encoder.width)], [np.zeros(0, np.int8)]
     for source in sources:
-        epochs = source.scored_epochs()
-        epochs = epochs[np.linspace(0, len(epochs) - 1, min(len(epochs), most)).round().astype(np.int64)]
+        epochs = chosen_epochs(source, most)
         for part in np.array_split(epochs, max(1, len(epochs) // 64)):
             seconds = part[:, None] * EPOCH_S + np.arange(0, EPOCH_S, _HOP_S)  # (n, 10)
             there = torch.from_numpy(source.valid[seconds]).float().unsqueeze(-1)  # (n, 10, 1)

@@ -13,18 +13,20 @@ from hypnostream.errors import UserError
 from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
 from hypnostream.training.nights.scaled_frames import ScaledFrames, frames_of_kind
-from hypnostream.training.pretraining.collapse import effective_rank, token_variance
+from hypnostream.training.pretraining.collapse import collapse_line, collapse_of
 from hypnostream.training.pretraining.frame_probe import FrameProbe, probe, probe_within
 from hypnostream.training.pretraining.frame_weights import save_frame_encoder
+from hypnostream.training.pretraining.heart_rate_probe import HeartRateProbe, heart_rate_probe
 from hypnostream.training.pretraining.neuronet_nights import NightSet, SimulatedSet, nights_for, nights_of
 from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
+from hypnostream.training.pretraining.standardised import standardise
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.running.distributed import first, first_alone
 from hypnostream.training.running.loop import LoopSettings
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import Run
 
-_WATCHED = 150  # frames of each held-out channel, on which collapse would be seen
+_SOME = 150  # frames of each channel: of those trained on to begin by, of those held out to see collapse on
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str, folde
     if not first():
         return
     print(f"{kind}: {nights.words}; {len(nights.train)} nights trained on, {len(nights.held_out)} held out")
+    print(collapse_line(report["collapse"]))
     for name, found in report["probes"].items():
         print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in found.items() if "_" in key))
     if not report["probes"]:
@@ -82,12 +85,15 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = NeuroNet(recipe.model)
-    untrained = copy.deepcopy(module.frames)
     fitted, tested = (list(frames_of_kind(part, kind)) for part in (nights.train, nights.held_out))
-    watched = np.concatenate([_some_frames(source) for source in tested])
+    standardise(module.frames, torch.from_numpy(np.concatenate([source.some(_SOME) for source in fitted])))
+    if module.teacher is not None:
+        module.teacher.load_state_dict(module.frames.state_dict())
+    untrained = copy.deepcopy(module.frames)
+    watched = np.concatenate([source.some(_SOME) for source in tested])
     away = tuple(sorted({night.subject for night in nights.held_out}))
     run = Run(out, _Asked(kind, nights.words, recipe, away), nights.fingerprints)
-    collapse = {"untrained": collapse_of(untrained, watched)}
+    collapse = {"untrained": _collapse(untrained, watched)}
 
     with told(f"neuronet {kind}") as progress:
 
@@ -97,7 +103,7 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
         run.train(NeuroNetTask(module, fitted, recipe.objective, seed), recipe.loop, after_pass)
     if not first():  # of several processes one probes and writes
         return {}
-    collapse["trained"] = collapse_of(module.frames, watched)
+    collapse["trained"] = _collapse(module.frames, watched)
     save_frame_encoder(out / "encoder.safetensors", module.frames, kind, {night.subject for night in nights.train})
     probes: dict[str, dict[str, float]] = {}
     for name, encoder in (("untrained", untrained), ("trained", module.frames.cpu())):
@@ -108,14 +114,19 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
     return report
 
 
-def probes_of(encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]) -> dict[str, FrameProbe]:
-    """People held out; and within a held-out night that has stages which nobody who was fitted on has.
+def probes_of(
+    encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[ScaledFrames]
+) -> dict[str, FrameProbe | HeartRateProbe]:
+    """Stages of people held out; within a held-out night, if it has stages which nobody who was fitted on has; and of
+    ECG the heart's rate.
 
     None where one side has no staged epoch.
     """
     if not all(any(len(source.scored_epochs()) for source in side) for side in (fitted, tested)):
         return {}
-    found = {"held-out people": probe(encoder, fitted, tested)}
+    found: dict[str, FrameProbe | HeartRateProbe] = {"held-out people": probe(encoder, fitted, tested)}
+    if tested[0].night.kinds[tested[0].place] == "ecg":
+        found["heart rate of held-out people"] = heart_rate_probe(encoder, fitted, tested)
     known = {int(stage) for source in fitted for stage in set(source.night.stage[source.scored_epochs()].tolist())}
     for source in tested:
         stages = source.night.stage[source.scored_epochs()]
@@ -125,13 +136,6 @@ def probes_of(encoder: FrameEncoder, fitted: list[ScaledFrames], tested: list[Sc
 
 
 @torch.no_grad()
-def collapse_of(encoder: FrameEncoder, frames: NDArray[np.float32]) -> dict[str, float]:
-    """Variance and effective rank of the tokens of `frames` (N, 400)."""
+def _collapse(encoder: FrameEncoder, frames: NDArray[np.float32]) -> dict[str, float]:
     device = next(encoder.parameters()).device
-    tokens = encoder(torch.from_numpy(frames).to(device)).cpu()
-    return {"variance": token_variance(tokens), "effective_rank": effective_rank(tokens)}
-
-
-def _some_frames(source: ScaledFrames) -> NDArray[np.float32]:
-    starts = source.window_starts(1)
-    return source.frames(starts[np.linspace(0, len(starts) - 1, min(len(starts), _WATCHED)).astype(np.int64)])
+    return collapse_of(encoder(torch.from_numpy(frames).to(device)).cpu())

@@ -83,7 +83,7 @@ class NeuroNetTask:
     def _asked(self, frames: Tensor, hidden: Sequence[Tensor], share: Share) -> dict[str, Tensor]:
         module, ask = self.module, self.objective
         tokens = module.frames(frames)  # (B, L, d)
-        target = target_of(module.target_tokens(frames, tokens), share)
+        target = target_of(module.targets(frames, tokens), share)
         views = [module.view(tokens, each) for each in hidden]
         masked = sum(
             (masked_mse(view.predicted, target, each, share) for view, each in zip(views, hidden, strict=True)),

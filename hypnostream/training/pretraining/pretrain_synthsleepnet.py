@@ -4,6 +4,7 @@ Its channel tokens are spectral (token nights), or learned (signal nights, each 
 step 1 trained for its kind, frozen but for LoRA).
 """
 
+import copy
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.splits import in_order_of_chance
 from hypnostream.training.nights.token_night import TokenNight
 from hypnostream.training.nights.windows import FrameWindows, SpectralWindows, Windows
-from hypnostream.training.pretraining.collapse import effective_rank, token_variance
 from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, Pretrained
 from hypnostream.training.pretraining.frozen_features import signal_features, token_features
 from hypnostream.training.pretraining.probe import Labelled, ProbeSettings
+from hypnostream.training.pretraining.standardised import standardise
 from hypnostream.training.running.loop import LoopSettings
+
+_SOME = 150  # frames of each channel of a night, by which its tokens are standardised
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +79,22 @@ def of_signals(
     """An untrained model for raw frames and the training nights' windows.
 
     `encoders` are pretrained, by kind: each channel of that kind has a copy, frozen but for LoRA. A channel of another
-    kind has an encoder that learns from nothing.
+    kind has an encoder that learns from nothing. Either begins with tokens standardised over these nights, as spectral
+    tokens are.
     """
     torch.manual_seed(recipe.loop.seed)
     slots, kinds = train[0].channels, train[0].kinds
     for night in train:
         if night.channels != slots:
             raise UserError(f"{night.name} has channels {', '.join(night.channels)}, others {', '.join(slots)}")
-    each = [encoders[kind] if kind in encoders else ChannelEncoder(recipe.encoder) for kind in kinds]
+    windows = FrameWindows(train, recipe.within)
+    each = [copy.deepcopy(encoders[kind]) if kind in encoders else ChannelEncoder(recipe.encoder) for kind in kinds]
+    for channel, encoder in enumerate(each):
+        if encoder.transformer is None:  # which ends in a normalisation of its own
+            standardise(encoder.frames, torch.from_numpy(windows.some(channel, _SOME)))
     own = ChannelEncoders(each, [kind in encoders for kind in kinds], recipe.lora, recipe.lora_layers)
     module = Pretrained(SynthSleepNet(len(kinds), own.width, recipe.model), own, None)
-    return module, FrameWindows(train, recipe.within)
+    return module, windows
 
 
 def features(module: Pretrained, nights: Nights, task: str, within: bool = False) -> Labelled:
@@ -97,12 +105,6 @@ def features(module: Pretrained, nights: Nights, task: str, within: bool = False
     if tokens:
         return token_features(module, tokens)
     return signal_features(module, [n for n in nights if isinstance(n, SignalNight)], task, within)
-
-
-def collapse(found: Labelled) -> dict[str, float]:
-    """Whether features still differ: effective rank and variance."""
-    x = torch.from_numpy(found.features)
-    return {"rank": effective_rank(x), "variance": token_variance(x)}
 
 
 def held_out(subjects: Sequence[str], share: float, seed: int, met: Collection[str] = ()) -> frozenset[str]:

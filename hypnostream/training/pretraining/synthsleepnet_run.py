@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
@@ -20,18 +21,18 @@ from hypnostream.training.nights.signal_store import signal_nights_in
 from hypnostream.training.nights.token_night import TokenNight, read_token_night
 from hypnostream.training.nights.windows import Windows
 from hypnostream.training.pretraining.channel_weights import people_met, pretrained_encoders
+from hypnostream.training.pretraining.collapse import collapse_line, collapse_of
 from hypnostream.training.pretraining.cross_modal_task import CrossModalTask, Pretrained
 from hypnostream.training.pretraining.pretrain_synthsleepnet import (
     Nights,
     SynthSleepNetRecipe,
-    collapse,
     features,
     fingerprint,
     held_out,
     of_signals,
     of_tokens,
 )
-from hypnostream.training.pretraining.probe import ProbeResult, probe
+from hypnostream.training.pretraining.probe import Labelled, ProbeResult, probe
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.running.distributed import first
 from hypnostream.training.running.progress import told
@@ -55,6 +56,7 @@ def synthsleepnet_command(nights: Path, out: Path, recipe: str, encoders: Path |
     report = pretrain(nights_in(nights), out, settings, encoders)
     if not first():
         return
+    print(collapse_line(report["collapse"]))
     for name, found in report["probes"].items():
         print(f"{name}: {found}")
     if not report["probes"]:
@@ -104,7 +106,7 @@ def pretrain(nights: Nights, out: Path, recipe: SynthSleepNetRecipe, encoders: P
     report = {
         "people": {"trained on": len({n.subject for n in train}), "held out": len(away)},
         "nights": sorted({n.set_name for n in nights}),
-        "collapse": {k: collapse(features(m, test, "stage", recipe.within)) for k, m in _both(untrained, module)},
+        "collapse": {n: _collapse(features(m, test, "stage", recipe.within)) for n, m in _both(untrained, module)},
         "probes": {name: _figures(each) for name, each in found.items()},
     }
     write_atomically(out / "report.json", json.dumps(report, indent=2).encode())
@@ -187,6 +189,10 @@ def _figures(found: ProbeResult) -> dict[str, dict[str, Any]]:
         else:
             out[kind] = asdict(each)
     return out
+
+
+def _collapse(found: Labelled) -> dict[str, float]:
+    return collapse_of(torch.from_numpy(found.features))
 
 
 def _of_one_sort(nights: Sequence[TokenNight | SignalNight]) -> Nights:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from hypnostream.training.staging.held_out import HELD_OUT, folds_of, leaving_ou
 from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.results_table import Row, markdown_table
+from hypnostream.training.staging.sensors_lost import Fold, sensors_lost, sensors_lost_table
 from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 
 MANIFEST = "manifest.json"
@@ -43,6 +44,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
     split = split_off([night for _, night in nights], hold_out)
+    left_out = sorted({night.set_name for night in split.train} & set(recipe.without))
     split = replace(split, train=tuple(leaving_out(recipe.without, split.train)))
     members = _members(nights, split, recipe, out / "members")
     _write_record(out, recipe, split)
@@ -56,7 +58,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
     every = [night for _, night in nights]
     metrics |= crossvalidated(out.parent / "crossvalidation" / "results.json", recipe, every)
     bundle = out / "bundle"
-    report = _export(model, bundle, split, recipe, metrics)
+    report = _export(model, bundle, split, recipe, metrics, left_out=left_out)
     save_weights(model, out / "weights.safetensors")
     (out / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
     if UNKNOWN_RULE in scoring_rule(split.train):
@@ -77,22 +79,28 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     with told("train") as progress:
         # Seed by seed: a run that is cut short has all folds with fewer members, not some folds.
         train_members([member for each in zip(*members.values(), strict=True) for member in each], workers, progress)
-    rows, said = [], list[NightPrediction]()
+    rows, said, judged = [], list[NightPrediction](), list[Fold]()
     for fold, split in splits.items():
         model = ensemble_of(members[fold])
-        save_weights(model, out / f"fold{fold}" / "weights.safetensors")
+        weights = out / f"fold{fold}" / "weights.safetensors"
+        save_weights(model, weights)
+        judged.append(Fold(weights, _files(nights, split.test)))
         _export(model, out / f"fold{fold}" / "bundle", split, recipe, {}, parity_epochs=60)
         said += from_token_nights(model, split.test)
         for sensors, (present, tested) in sensor_sets(split.test, of_sleep_edf).items():
             found = score(tested, predict(model, tested, present))
             rows.append(Row(sensors, str(fold), len({n.subject for n in tested}), found))
+    with told("sensors lost") as progress:
+        lost = sensors_lost(judged, workers, progress)
     tested = [night for split in splits.values() for night in split.test]
     table = f"{_said_of(tested, of_sleep_edf, len(splits))}\n\n{markdown_table(rows)}"
+    table += f"\nMeans over the folds:\n\n{sensors_lost_table(lost)}" if lost else ""
     (out / "results.md").write_text(table)
     write_predictions(out / "predictions.parquet", PredictionSet(tuple(said), "stager, cross-validated"))
     means = _means("sleep_edf_crossvalidated" if of_sleep_edf else "crossvalidated", rows)
     content = {
-        "recipe": asdict(recipe), "nights": whose(tested), "rows": [row.as_dict() for row in rows], "mean": means
+        "recipe": asdict(recipe), "nights": whose(tested), "rows": [row.as_dict() for row in rows], "mean": means,
+        "sensors_lost": lost,
     }  # fmt: skip
     (out / "results.json").write_text(json.dumps(content, indent=2))
     print(table)
@@ -124,8 +132,9 @@ def _export(
     recipe: Recipe,
     metrics: dict[str, float],
     parity_epochs: int = 960,
+    left_out: Collection[str] = (),
 ) -> ParityReport:
-    """The bundle with its card, and who it was trained on."""
+    """The bundle with its card, and who it was trained on; `left_out` are sets that were at hand and not taken."""
     rule = scoring_rule(split.train)
     training = {
         "sets": "; ".join(sorted({night.set_name for night in split.train})),
@@ -137,7 +146,7 @@ def _export(
         "licence": "; ".join(sorted({night.licence for night in split.train} - {""})) or "not said",
         "recipe": json.dumps(asdict(recipe)),
     }
-    card = write_card(split, model, metrics)
+    card = write_card(split, model, metrics, left_out)
     return export_bundle(
         model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics, parity_epochs,
         scoring_rule=rule,
@@ -182,9 +191,13 @@ def _said_of(tested: Sequence[TokenNight], of_sleep_edf: bool, folds: int) -> st
 
 
 def _members(nights: Nights, split: Split[TokenNight], recipe: Recipe, folder: Path) -> list[Member]:
-    inside = {night.name for night in split.train}
-    paths = tuple(path for path, night in nights if night.name in inside)
+    paths = _files(nights, split.train)
     return [Member(paths, with_seed(recipe.fit, seed), folder / f"seed{seed}") for seed in recipe.seeds]
+
+
+def _files(nights: Nights, chosen: Sequence[TokenNight]) -> tuple[Path, ...]:
+    names = {night.name for night in chosen}
+    return tuple(path for path, night in nights if night.name in names)
 
 
 def _write_record(out: Path, recipe: Recipe, split: Split[TokenNight]) -> None:
