@@ -6,6 +6,7 @@ the order in which numbers are added. Data parallel, as Li et al., "PyTorch Dist
 
 import atexit
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from hypnostream.training.running.device import device_named
 from hypnostream.training.running.loop import Share
 
 PATIENCE = timedelta(minutes=30)  # for a process that prepares what all then read
+_LETTING_GO_S = 0.2
 
 
 def first() -> bool:
@@ -50,8 +52,15 @@ def _joined(device: torch.device) -> "ShareOfSeveral":
     if not dist.is_initialized():
         gpus = torch.cuda.is_available() and dist.is_nccl_available()
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
     return ShareOfSeveral(dist.get_rank(), dist.get_world_size(), device)
+
+
+def _leave() -> None:
+    """Before the interpreter ends. A thread of Gloo's needs its lock once more, to let go of the last tensors; one that
+    asks for it while the interpreter ends aborts the process (pytorch/pytorch pull request 179291)."""
+    time.sleep(_LETTING_GO_S)
+    dist.destroy_process_group()
 
 
 @dataclass(frozen=True, slots=True)
