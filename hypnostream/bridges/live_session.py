@@ -47,6 +47,10 @@ REORDER_S = 0.3  # how long a chunk that overtook others waits for them
 OTHER_CLOCK_S = 2.0  # what the machine's own clock may have been corrected by while no one looked
 
 
+def _unsaid(line: str) -> None:
+    """Nobody listens. A function with a name, so that options can be handed to another process."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
     """What a live session is asked for beside its configuration. `out` is its folder (none: a new one in keep.folder).
@@ -56,7 +60,7 @@ class LiveOptions:
 
     config: BedConfig
     out: Path | None = None
-    announce: Callable[[str], None] = lambda line: None
+    announce: Callable[[str], None] = _unsaid
     wait_for_subscriber_s: float = 0.0
     overseers: Sequence[Overseer] = field(default_factory=list)
 

@@ -1,6 +1,7 @@
 """`hypnostream run` as a process of its own beside real LSL streams: what it says, and how it ends."""
 
 import math
+import multiprocessing.reduction
 import signal
 import threading
 import time
@@ -14,11 +15,12 @@ import pytest
 
 from hypnostream.bridges.beginning import grid_start_s
 from hypnostream.bridges.client import Client
-from hypnostream.bridges.live_session import clock_of
+from hypnostream.bridges.live_session import LiveOptions, clock_of
 from hypnostream.bridges.lsl_settings import LslSettings
 from hypnostream.bridges.messages import EpochMessage, StatusMessage
 from hypnostream.bridges.summary import read_summary
 from hypnostream.bridges.tables import read_epochs
+from hypnostream.config import BedConfig
 from hypnostream.stream.clock import RealTimeClock, VirtualClock
 from hypnostream.stream.source import Arrival, Chunk
 from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
@@ -160,3 +162,7 @@ def test_a_private_session_holds_for_every_part_of_a_query() -> None:
     assert LslSettings(predicates=("type='EEG' or type='EOG'",)).query == "((type='EEG' or type='EOG'))"
     assert LslSettings(predicates=("a", "b or c")).query == "((a) or (b or c))"
     assert LslSettings(types=("EEG", "EOG")).query == "(type='EEG' or type='EOG')"
+
+
+def test_a_session_can_be_run_in_a_process_of_its_own() -> None:
+    multiprocessing.reduction.ForkingPickler.dumps(LiveOptions(BedConfig()))
