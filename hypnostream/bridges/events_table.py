@@ -12,9 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from hypnostream.bridges.tables import REWRITE_EVERY_S, EpochTableHeader, write_table
+from hypnostream.bridges.tables import REWRITE_EVERY_S, EpochTableHeader, read_table, write_table
 from hypnostream.engine.respiration.event import Event
-from hypnostream.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -81,24 +80,10 @@ class EventTable:
 def read_events_table(path: Path) -> tuple[EpochTableHeader, list[TableEvent]]:
     """The header and rows of an `events.parquet`, by onset; confidences come back rounded to float32.
 
-    Raises:
-        UserError: the file cannot be read, is no Parquet, or lacks a column or a key.
+    Raises UserError as `read_table` does.
     """
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    try:
-        file = parquet.ParquetFile(path)
-        wrong = set(map(str, _schema())) ^ set(map(str, file.schema_arrow))
-        if wrong:
-            raise UserError(f"{path} is no events.parquet of Hypnostream: it differs at {', '.join(sorted(wrong))}")
-        rows = file.read().to_pylist()
-        header = EpochTableHeader.of_metadata(file.metadata.metadata or {})
-    except (OSError, pyarrow.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as a Parquet file: {reason}") from error
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} is no events.parquet of Hypnostream: its metadata lacks or garbles {error}") from error
+    wanted = set(map(str, _schema()))
+    header, rows = read_table(path, "events.parquet", lambda schema: wanted ^ set(map(str, schema)))
     return header, [_to_row(row) for row in rows]
 
 

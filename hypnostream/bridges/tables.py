@@ -136,8 +136,10 @@ def write_table(path: Path, make: Callable[[], "pyarrow.Table"]) -> None:
         pool.release_unused()
 
 
-def read_epochs(path: Path) -> tuple[EpochTableHeader, list[StageResult]]:
-    """The header and rows of an `epochs.parquet`; probabilities come back rounded to float32, `compute_s` as 0.
+def read_table(
+    path: Path, what: str, differs: Callable[["pyarrow.Schema"], set[str]]
+) -> tuple[EpochTableHeader, list[dict[str, Any]]]:
+    """The header and rows of `what` ("epochs.parquet") that `write_table` wrote; `differs` names wrong columns.
 
     Raises:
         UserError: the file cannot be read, is no Parquet, or lacks a column or a key.
@@ -147,20 +149,30 @@ def read_epochs(path: Path) -> tuple[EpochTableHeader, list[StageResult]]:
 
     try:
         file = parquet.ParquetFile(path)
-        channels = tuple(
-            name.removeprefix("quality_") for name in file.schema_arrow.names if name.startswith("quality_")
-        )
-        wrong = set(map(str, _schema(channels))) ^ set(map(str, file.schema_arrow))
-        wrong -= {f"pyarrow.Field<weight_{name}: float>" for name in channels}  # of before there were weights
-        if wrong:
-            raise UserError(f"{path} is no epochs.parquet of Hypnostream: it differs at {', '.join(sorted(wrong))}")
-        rows = file.read().to_pylist()
-        header = EpochTableHeader.of_metadata(file.metadata.metadata or {})
+        if wrong := differs(file.schema_arrow):
+            raise UserError(f"{path} is no {what} of Hypnostream: it differs at {', '.join(sorted(wrong))}")
+        return EpochTableHeader.of_metadata(file.metadata.metadata or {}), file.read().to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as a Parquet file: {reason}") from error
     except (KeyError, ValueError) as error:
-        raise UserError(f"{path} is no epochs.parquet of Hypnostream: its metadata lacks or garbles {error}") from error
+        raise UserError(f"{path} is no {what} of Hypnostream: its metadata lacks or garbles {error}") from error
+
+
+def read_epochs(path: Path) -> tuple[EpochTableHeader, list[StageResult]]:
+    """The header and rows of an `epochs.parquet`; probabilities come back rounded to float32, `compute_s` as 0.
+
+    Raises UserError as `read_table` does.
+    """
+    channels: tuple[str, ...] = ()
+
+    def differs(schema: "pyarrow.Schema") -> set[str]:
+        nonlocal channels
+        channels = tuple(name.removeprefix("quality_") for name in schema.names if name.startswith("quality_"))
+        before_weights = {f"pyarrow.Field<weight_{name}: float>" for name in channels}
+        return (set(map(str, _schema(channels))) ^ set(map(str, schema))) - before_weights
+
+    header, rows = read_table(path, "epochs.parquet", differs)
     return header, [_to_result(row, channels) for row in rows]
 
 

@@ -1,48 +1,27 @@
 """Pretraining does not come to say the same of everything, and a run says so when it does."""
 
-from collections.abc import Sequence
-
 import pytest
 import torch
-from torch import Tensor
 
 from hypnostream.models.channel_encoder import ChannelEncoder, ChannelEncoders, ChannelEncoderSettings
 from hypnostream.models.frame_network import FrameEncoder, FrameSettings
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
-from hypnostream.training.nights.windows import Place
 from hypnostream.training.pretraining.collapse import collapse_line, collapse_of, collapsed
 from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
 from hypnostream.training.pretraining.pretrain_synthsleepnet import of_signals
 from hypnostream.training.pretraining.standardised import standardise
 from hypnostream.training.running.loop import LoopSettings, train
 from tests.training.test_synthsleepnet_run import SMALL, _signal_night
+from tests.training.wave_windows import WaveWindows
 
 FRAME = FrameSettings(4, (4, 4, 8), (2, 2, 2), squeeze=2, hidden=16, width=12)
 MODEL = SynthSleepNetSettings(16, 4, 1, 1, 8, 1, 2, (16, 8))
 
 
-class _Rhythms:
-    """Windows of two channels that share a rhythm, from slow and large to quick and small."""
-
-    def __len__(self) -> int:
-        return 24
-
-    def places(self, rows: Sequence[int], generator: torch.Generator) -> list[Place]:
-        return [Place(row, 0) for row in rows]
-
-    def mask(self, places: Sequence[Place]) -> Tensor:
-        return torch.ones(len(places), 6, 2, dtype=torch.bool)
-
-    def inputs(self, places: Sequence[Place]) -> Tensor:
-        t = torch.arange(6)[:, None, None] + torch.arange(400) / 100  # (6, 1, 400)
-        waves = [torch.sin(2 * torch.pi * (1 + place.night) * t) / (1 + place.night / 8) for place in places]
-        return torch.stack(waves).expand(-1, -1, 2, -1)
-
-
 def _pretrained(standardised: bool) -> tuple[dict[str, float], dict[str, float]]:
     """What the fused tokens are before and after."""
     torch.manual_seed(0)
-    windows = _Rhythms()
+    windows = WaveWindows(24, fading=True)
     places = windows.places(range(24), torch.Generator())
     inputs, mask = windows.inputs(places), windows.mask(places).float()
     encoder = ChannelEncoder(ChannelEncoderSettings(FRAME))

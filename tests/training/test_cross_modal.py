@@ -22,6 +22,7 @@ from hypnostream.training.nights.windows import Place, SpectralWindows, spectral
 from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings, CrossModalTask, Pretrained
 from hypnostream.training.running.loop import LoopSettings, Share, train
 from tests.training.test_training import simulated_night
+from tests.training.wave_windows import WaveWindows
 
 SMALL = SynthSleepNetSettings(16, 4, 1, 1, 8, 1, 2, (16, 8))
 FRAME = FrameSettings(4, (4, 4, 8), (2, 2, 2), squeeze=2, hidden=12, width=12)
@@ -212,24 +213,6 @@ def test_what_was_never_recorded_changes_no_loss() -> None:
         }
 
 
-class _Frames:
-    """Windows of frames in which both channels hold one wave, so that one can be told from the other."""
-
-    def __len__(self) -> int:
-        return 12
-
-    def places(self, rows: Sequence[int], generator: torch.Generator) -> list[Place]:
-        return [Place(row, 0) for row in rows]
-
-    def mask(self, places: Sequence[Place]) -> Tensor:
-        return torch.ones(len(places), 6, 2, dtype=torch.bool)
-
-    def inputs(self, places: Sequence[Place]) -> Tensor:
-        t = torch.arange(6)[:, None, None] + torch.arange(400) / 100  # (6, 1, 400)
-        waves = [torch.sin(2 * torch.pi * (1 + place.night) * t) for place in places]
-        return torch.stack(waves).expand(-1, -1, 2, -1)
-
-
 def _framed() -> Pretrained:
     torch.manual_seed(0)
     encoder = ChannelEncoder(ChannelEncoderSettings(FRAME))
@@ -240,7 +223,7 @@ def _framed() -> Pretrained:
 def test_lora_learns_and_the_frozen_encoder_stays_to_the_bit() -> None:
     module = _framed()
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    task = CrossModalTask(module, _Frames(), CrossModalSettings(batch=6, normalised_targets=True))
+    task = CrossModalTask(module, WaveWindows(12), CrossModalSettings(batch=6, normalised_targets=True))
     curves = train(task, LoopSettings(passes=6, learning_rate=3e-3, warmup_steps=2))
     assert curves[-1]["loss"] < curves[0]["loss"]
     first = "encoders.channels.0."
@@ -254,7 +237,7 @@ def test_lora_learns_and_the_frozen_encoder_stays_to_the_bit() -> None:
 
 def test_targets_stay_what_they_were_however_the_encoders_learn() -> None:
     """The bug was a target that learns: all tokens become one, and the prediction of it perfect."""
-    module, windows = _framed(), _Frames()
+    module, windows = _framed(), WaveWindows(12)
     assert module.encoders is not None
     inputs = windows.inputs(windows.places([0, 1, 2], _generator()))
     before, tokens = module.targets(inputs), module.tokens(inputs).detach()
@@ -268,6 +251,6 @@ def test_targets_stay_what_they_were_however_the_encoders_learn() -> None:
 
 @pytest.mark.parametrize("normalised", [True, False])
 def test_the_losses_of_one_window_are_finite(normalised: bool) -> None:
-    task = CrossModalTask(_framed(), _Frames(), CrossModalSettings(batch=1, normalised_targets=normalised))
+    task = CrossModalTask(_framed(), WaveWindows(12), CrossModalSettings(batch=1, normalised_targets=normalised))
     losses = next(task.losses(0, 0, Share()))
     assert all(bool(value.isfinite()) for value in losses.values())
