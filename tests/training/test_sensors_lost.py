@@ -12,7 +12,7 @@ from hypnostream.training.bundling.export import save_weights
 from hypnostream.training.damage.missing import CONDITIONS
 from hypnostream.training.nights.token_night import TokenNight, write_token_night
 from hypnostream.training.staging.evaluate import predict, score, under
-from hypnostream.training.staging.sensors_lost import Fold, judged, sensors_lost, sensors_lost_table
+from hypnostream.training.staging.sensors_lost import Fold, judged, mean_under_loss, sensors_lost_table
 from tests.training.test_training import simulated_night
 
 
@@ -37,7 +37,7 @@ class FoldOf:
 
 def test_each_condition_is_judged_on_each_fold_and_the_mean_is_said(fold_of: FoldOf) -> None:
     nights = [simulated_night(f"n{i}", f"s{i}", 60, seed=i) for i in range(2)]
-    found = sensors_lost([fold_of(night) for night in nights], 1)
+    found = mean_under_loss([fold_of(night) for night in nights], 1)
     assert list(found) == [condition.name for condition in CONDITIONS]
     for condition in CONDITIONS:
         each = [score([n], predict(fold_of.model, under(condition, [n]))).accuracy or 0 for n in nights]
@@ -54,7 +54,7 @@ def test_a_night_that_never_had_a_sensor_is_not_judged_by_its_loss(fold_of: Fold
 
 def test_a_fold_that_cannot_be_judged_is_named(fold_of: FoldOf, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"weights\.safetensors could not be judged"):
-        sensors_lost([Fold(fold_of(simulated_night("n", "s", 40)).weights, (tmp_path / "absent.parquet",))], 1)
+        mean_under_loss([Fold(fold_of(simulated_night("n", "s", 40)).weights, (tmp_path / "absent.parquet",))], 1)
 
 
 def test_the_table_says_how_much_kappa_is_lost_and_a_dash_where_there_is_none() -> None:

@@ -32,7 +32,7 @@ from hypnostream.training.staging.held_out import HELD_OUT, folds_of, leaving_ou
 from hypnostream.training.staging.members import Member, ensemble_of, train_members, with_seed
 from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.results_table import Row, markdown_table
-from hypnostream.training.staging.sensors_lost import Fold, sensors_lost, sensors_lost_table
+from hypnostream.training.staging.sensors_lost import Fold, mean_under_loss, sensors_lost_table
 from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 
 MANIFEST = "manifest.json"
@@ -91,7 +91,7 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
             found = score(tested, predict(model, tested, present))
             rows.append(Row(sensors, str(fold), len({n.subject for n in tested}), found))
     with told("sensors lost") as progress:
-        lost = sensors_lost(judged, workers, progress)
+        lost = mean_under_loss(judged, workers, progress)
     tested = [night for split in splits.values() for night in split.test]
     table = f"{_said_of(tested, of_sleep_edf, len(splits))}\n\n{markdown_table(rows)}"
     table += f"\nMeans over the folds:\n\n{sensors_lost_table(lost)}" if lost else ""

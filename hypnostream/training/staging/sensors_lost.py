@@ -25,7 +25,7 @@ class Fold:
     tested: tuple[Path, ...]
 
 
-def sensors_lost(
+def mean_under_loss(
     folds: Sequence[Fold], workers: int, progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> dict[str, dict[str, float]]:
     """By condition the mean over the folds of `MEASURES`; without those that are 0/0 in a fold.
