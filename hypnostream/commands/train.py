@@ -179,6 +179,20 @@ def train_probe(
     probe_command(run, nights, task, out)
 
 
+@train.command("breathing")
+def train_breathing(
+    store: Annotated[Path, typer.Argument(help="What `train ingest` wrote, with apneas scored.")],
+    out: Annotated[Path, typer.Option(help="Where nights, runs, tables and the bundle go; it goes on there.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "breathing",
+    workers: Annotated[int, typer.Option(min=1, help="Models trained side by side.")] = 2,
+    bundle: Annotated[Path | None, typer.Option(help="The bundle that gets it (default: the shipped one).")] = None,
+) -> None:
+    """The learned model of breathing: folds of people, tables, and a bundle with it beside the stager."""
+    from hypnostream.training.breathing.tick_run import breathing_command
+
+    breathing_command(store, out, recipe, workers, bundle)
+
+
 @train.command("downstream")
 def train_downstream(
     store: Annotated[Path, typer.Argument(help="What `train ingest` wrote: beats, SpO2 or EEG, with apneas scored.")],

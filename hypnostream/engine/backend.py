@@ -7,14 +7,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.bundle import Bundle, GraphSpec
 from hypnostream.errors import UserError
 
 Arrays = dict[str, NDArray[np.float32]]
 
 
 class Backend(Protocol):
-    """A stateless runner of a bundle's epoch graph; one may serve any number of beds."""
+    """A stateless runner of one graph of a bundle; it may serve any number of beds."""
 
     @property
     def name(self) -> str:
@@ -27,10 +27,15 @@ class Backend(Protocol):
 
 
 class OnnxBackend:
-    """onnxruntime on one CPU thread that sleeps between calls: a bedside machine is idle most of the time."""
+    """onnxruntime on one CPU thread that sleeps between calls: a bedside machine is idle most of the time.
 
-    def __init__(self, bundle: Bundle) -> None:
+    `graph` is one of the bundle's; default: the epoch graph.
+    """
+
+    def __init__(self, bundle: Bundle, graph: GraphSpec | None = None) -> None:
         import onnxruntime as ort
+
+        graph = graph or bundle.content.epoch
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
@@ -39,20 +44,19 @@ class OnnxBackend:
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         options.log_severity_level = 4  # what is wrong comes as an exception
         # A graph may name files to take weights from. What is no folder has none, so such a graph is refused.
-        nowhere = str(bundle.path / bundle.content.epoch.file)
+        nowhere = str(bundle.path / graph.file)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
         # The arena keeps its largest block for ever; one small graph does not need it.
         options.enable_cpu_mem_arena = False
-        with _refusing(bundle):
+        with _refusing(bundle, graph):
             self._session = ort.InferenceSession(
-                bundle.graph_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
+                bundle.graph_bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         self._outputs = [output.name for output in self._session.get_outputs()]
         self.name = f"onnxruntime {ort.__version__} cpu"
-        self._check(bundle)
-        with _refusing(bundle):  # a number type or an operator that does not fit shows now, not in the night
-            epoch = bundle.content.epoch
-            shapes = {t.name: t.shape for t in epoch.inputs} | {s.input: s.shape for s in epoch.states}
+        self._check(bundle, graph)
+        with _refusing(bundle, graph):  # a number type or an operator that does not fit shows now, not in the night
+            shapes = {t.name: t.shape for t in graph.inputs} | {s.input: s.shape for s in graph.states}
             self.run({name: np.zeros((1, *shape), np.float32) for name, shape in shapes.items()})
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
@@ -60,11 +64,10 @@ class OnnxBackend:
         values = self._session.run(self._outputs, dict(inputs))
         return dict(zip(self._outputs, values, strict=True))
 
-    def _check(self, bundle: Bundle) -> None:
+    def _check(self, bundle: Bundle, graph: GraphSpec) -> None:
         """The graph must have the inputs and outputs that bundle.json promises."""
-        epoch = bundle.content.epoch
-        promised_in = {t.name: t.shape for t in epoch.inputs} | {s.input: s.shape for s in epoch.states}
-        promised_out = {t.name: t.shape for t in epoch.outputs} | {s.output: s.shape for s in epoch.states}
+        promised_in = {t.name: t.shape for t in graph.inputs} | {s.input: s.shape for s in graph.states}
+        promised_out = {t.name: t.shape for t in graph.outputs} | {s.output: s.shape for s in graph.states}
         found_in = {i.name: tuple(i.shape[1:]) for i in self._session.get_inputs()}
         found_out = {o.name: tuple(o.shape[1:]) for o in self._session.get_outputs()}
         for side, promised, found in (("inputs", promised_in, found_in), ("outputs", promised_out, found_out)):
@@ -72,12 +75,12 @@ class OnnxBackend:
                 if promised.get(name) != found.get(name):
                     raise UserError(
                         f"{bundle.path}: {side} differ at {name!r}: bundle.json says {promised.get(name)}, "
-                        f"{epoch.file} has {found.get(name)}. Export the bundle again."
+                        f"{graph.file} has {found.get(name)}. Export the bundle again."
                     )
 
 
 @contextmanager
-def _refusing(bundle: Bundle) -> Iterator[None]:
+def _refusing(bundle: Bundle, graph: GraphSpec) -> Iterator[None]:
     """What onnxruntime says of a graph, as a UserError of one line."""
     try:
         yield
@@ -85,4 +88,4 @@ def _refusing(bundle: Bundle) -> Iterator[None]:
         raise
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{bundle.path / bundle.content.epoch.file} is no graph that runs here: {reason}") from error
+        raise UserError(f"{bundle.path / graph.file} is no graph that runs here: {reason}") from error

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 
 from hypnostream.bounded_file import read_bounded
+from hypnostream.engine.respiration.tick_inputs import ANSWERS, NUMBERS, TICK_S, TICK_SENSORS
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
@@ -71,6 +72,7 @@ class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: dict[str, str]
     metrics: dict[str, float]
     sha256: dict[PlainName, Sha256]
+    tick: GraphSpec | None = None  # the learned model of breathing
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,9 @@ class Bundle:
         """What the model wants of the sensors, in the order of its input."""
         return self.content.channels
 
-    def graph_bytes(self) -> bytes:
-        """The epoch graph, its hash checked again as it is read."""
-        return _checked(self.path, self.content.epoch.file, self.content)
+    def graph_bytes(self, graph: GraphSpec | None = None) -> bytes:
+        """A graph of the bundle (default: the epoch graph), its hash checked again as it is read."""
+        return _checked(self.path, (graph or self.content.epoch).file, self.content)
 
 
 def default_bundle_path() -> Path:
@@ -149,8 +151,15 @@ def _check(manifest: Path, content: BundleFile) -> None:
             )
     if not 1 <= content.min_valid_s <= EPOCH_S:
         raise UserError(f"{manifest}: min_valid_s is {content.min_valid_s}, it must lie in 1 to {EPOCH_S}.")
-    if content.epoch.file not in content.sha256:
-        raise UserError(f"{manifest}: sha256 does not cover {content.epoch.file}. Export it again.")
+    if content.tick is not None:
+        require("tick.clock_s", content.tick.clock_s, TICK_S)
+        given = {"numbers": (TICK_S, len(TICK_SENSORS), NUMBERS), "mask": (TICK_S, len(TICK_SENSORS))}
+        require("tick.inputs", {t.name: t.shape for t in content.tick.inputs}, given)
+        answers = {"probabilities": (TICK_S, len(ANSWERS))}
+        require("tick.outputs", {t.name: t.shape for t in content.tick.outputs}, answers)
+    for graph in (content.epoch, content.tick):
+        if graph is not None and graph.file not in content.sha256:
+            raise UserError(f"{manifest}: sha256 does not cover {graph.file}. Export it again.")
 
 
 def _checked(directory: Path, name: str, content: BundleFile) -> bytes:

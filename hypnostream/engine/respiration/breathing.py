@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hypnostream.engine.respiration.arousal import ArousalDetector, ArousalSettings
 from hypnostream.engine.respiration.autonomic_arousal import AutonomicSettings, AutonomicState, find
 from hypnostream.engine.respiration.beats import BeatDetector, BeatSettings
+from hypnostream.engine.respiration.beliefs import Beliefs, in_stream_time
 from hypnostream.engine.respiration.breathing_state import BreathingState, EvidenceState, HeartState
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
 from hypnostream.engine.respiration.event import Event
@@ -49,7 +50,8 @@ class Breathing:
     """The pure processing of one bed; second s begins at stream time `t0_s` + s.
 
     `inputs` are the model's: of them the first EEG is read, for arousals, and a sensor of breathing that is one of
-    them. `sensors` are those of breathing beside them.
+    them. `sensors` are those of breathing beside them. `beliefs` is the learned model, without which there are the
+    rules alone.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Breathing:
         sensors: Sequence[ChannelSpec],
         t0_s: float = 0.0,
         settings: BreathingSettings | None = None,
+        beliefs: Beliefs | None = None,
     ) -> None:
         self.t0_s = t0_s
+        self._beliefs = beliefs
         self.settings = settings or BreathingSettings()
         eegs = [place for place, spec in enumerate(inputs) if spec.kind == "eeg"]
         shared = [place for place, spec in enumerate(inputs) if spec in RESPIRATION_CHANNELS]
@@ -178,6 +182,8 @@ class Breathing:
             events += self._in_stream_time(self._over(evidence.autonomic.current, first), first)
         evidence.arousal.current = evidence.autonomic.current = None
         events = self._session.witnessed(events) + self._session.finish()
+        if self._beliefs is not None and evidence.beliefs is not None:
+            events = self._beliefs.finish(evidence.beliefs, events, self.t0_s + evidence.first)
         self._indices.hear(events)
         self._indices.measure(self._session.oximetry)
         return events
@@ -190,6 +196,7 @@ class Breathing:
             autonomic=AutonomicState(),
             percent=np.zeros(0, np.uint8),
             quality=fresh_night(len(self._sensors), first),
+            beliefs=None if self._beliefs is None else self._beliefs.fresh(),
         )
 
     def _session_from(self, first: int) -> RespirationSession:
@@ -202,10 +209,18 @@ class Breathing:
         if self._eeg is not None:
             eeg[:] = seconds.samples[self._eeg]
         powers = self._arousals.powers(evidence.arousal, eeg, sees)
-        arousals = [self._arousal(evidence, seconds, i, powers[i], bool(sees[i])) for i in range(seconds.count)]
+        heart = np.full((seconds.count, 3), np.nan)  # rate, usual interval, cyclic share
+        arousals = [
+            self._arousal(evidence, seconds, i, powers[i], bool(sees[i]), heart[i]) for i in range(seconds.count)
+        ]
         events = session.advance(replace(seconds, start=seconds.start - evidence.first), arousals)
-        for second, by in enumerate(session.told_by, seconds.start):
-            self._indices.breathed(second, bool(by & (BY_FLOW | BY_THERMISTOR)), bool(by & BY_EFFORT))
+        alone = np.zeros(seconds.count, bool)
+        if self._beliefs is not None and evidence.beliefs is not None:
+            begin_s = self.t0_s + evidence.first
+            events, alone = self._beliefs.take(evidence.beliefs, session.seen, heart, powers[:, :3], events, begin_s)
+        for i, seen in enumerate(session.seen):
+            by, second = seen.told_by, seconds.start + i
+            self._indices.breathed(second, bool(by & (BY_FLOW | BY_THERMISTOR)), bool(by & BY_EFFORT or alone[i]))
         self._indices.saturated(each._replace(second=each.second + evidence.first) for each in session.settled)
         percent = [_UNKNOWN if each.percent is None else round(each.percent) for each in session.settled]
         evidence.percent = np.append(evidence.percent, np.array(percent, np.uint8))
@@ -227,24 +242,34 @@ class Breathing:
         return [self._specs[place].name for place in self._sensors]
 
     def _arousal(
-        self, evidence: EvidenceState, seconds: Seconds, i: int, power: NDArray[np.float64], sees: bool
+        self,
+        evidence: EvidenceState,
+        seconds: Seconds,
+        i: int,
+        power: NDArray[np.float64],
+        sees: bool,
+        beat: NDArray[np.float64],
     ) -> tuple[list[Event], bool]:
-        """What the EEG says of second `i`, or where there is none, the heart; and whether there is an EEG."""
+        """What the EEG says of second `i`, or where there is none, the heart; and whether there is an EEG.
+
+        The heart is listened to for the learned model too, whose numbers of it go into `beat` (3,).
+        """
         _, found = self._arousals.judge(evidence.arousal, power, self._stage)
         events = self._in_stream_time(found, evidence.first)
-        if sees and evidence.autonomic.current is None:
+        surrogate = not sees or evidence.autonomic.current is not None
+        if self._ecg is None or not (surrogate or self._beliefs is not None):
             evidence.heart = None
-        elif self._ecg is not None:
-            events += self._by_heart(evidence, seconds, i, self._ecg)
-        return events, sees
-
-    def _by_heart(self, evidence: EvidenceState, seconds: Seconds, i: int, ecg: int) -> list[Event]:
+            return events, sees
         if evidence.heart is None:
             evidence.heart = HeartState(seconds.start + i, self._beats.fresh(), self._heart.fresh())
-        heart, good = evidence.heart, bool(seconds.quality[ecg, i] == OK)
-        beats_s = self._beats.advance(heart.beats, seconds.samples[ecg][i], good)
+        heart, good = evidence.heart, bool(seconds.quality[self._ecg, i] == OK)
+        beats_s = self._beats.advance(heart.beats, seconds.samples[self._ecg][i], good)
         rate = self._heart.advance(heart.rate, beats_s, good)
-        return self._in_stream_time(find(evidence.autonomic, rate, self._stage, self.settings.autonomic), heart.first)
+        beat[:] = heart.rate.rate_bpm[-1], rate.usual_interval_s, rate.cyclic_share
+        if surrogate:
+            said = find(evidence.autonomic, rate, self._stage, self.settings.autonomic)
+            events += self._in_stream_time(said, heart.first)
+        return events, sees
 
     def _over(self, lasts: Event | None, first: int) -> list[Event]:
         """The last revision of an arousal that lasts as the recording ends; its seconds count from `first`."""
@@ -254,10 +279,4 @@ class Breathing:
         return [replace(lasts, revision=lasts.revision + 1, status="final", end_s=end_s, reason=why)]
 
     def _in_stream_time(self, events: Sequence[Event], first: int) -> list[Event]:
-        begin_s = self.t0_s + first
-        return [
-            replace(
-                event, start_s=begin_s + event.start_s, end_s=None if event.end_s is None else begin_s + event.end_s
-            )
-            for event in events
-        ]
+        return in_stream_time(events, self.t0_s + first)

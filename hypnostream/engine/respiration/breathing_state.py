@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from hypnostream.engine.respiration.arousal import ArousalState
 from hypnostream.engine.respiration.autonomic_arousal import AutonomicState
 from hypnostream.engine.respiration.beats import BeatState
+from hypnostream.engine.respiration.beliefs import BeliefState
 from hypnostream.engine.respiration.heard import HeardState
 from hypnostream.engine.respiration.heart_rate import HeartRateState
 from hypnostream.engine.respiration.indices import IndicesState
@@ -17,7 +18,7 @@ from hypnostream.engine.respiration.session import RespirationState
 
 @dataclass(slots=True)
 class HeartState:
-    """The heart while there is no EEG, since second `first`, from which these count."""
+    """The heart while it is listened to, since second `first`, from which these count."""
 
     first: int
     beats: BeatState
@@ -37,6 +38,7 @@ class EvidenceState:
     percent: NDArray[np.uint8]
     quality: NightQuality
     heart: HeartState | None = None
+    beliefs: BeliefState | None = None
 
 
 @dataclass(slots=True)

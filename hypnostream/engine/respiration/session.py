@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,13 +45,27 @@ class RespirationState:
     quality: NDArray[np.uint8]  # (channels, RECENT_S) second s at s % RECENT_S
 
 
+class Seen(NamedTuple):
+    """A second as it ended: which sensors told of airflow, as bits (history.py); what was `left` (5,) of the baseline
+    of each; the phase between the belts in degrees; the saturation, where that second was settled at once, and its
+    baseline; NaN is unknown. `events` is how many there were by then of those that `advance` returns.
+    """
+
+    told_by: int
+    left: NDArray[np.float64]
+    phase: float
+    percent: float
+    baseline: float
+    events: int
+
+
 class RespirationSession:
     """The pure processing of one bed; second s begins at stream time `t0_s` + s.
 
     `channels` are the specs that the `channels` of the seconds are indices into; those of RESPIRATION_CHANNELS are
     read, the others are passed over, and one that never comes is unknown throughout. Of the last call of
-    `advance`, `settled` are the seconds of the oximeter that it settled, and `told_by` says which sensors told of
-    airflow in each of its seconds, as bits (see history.py).
+    `advance`, `settled` are the seconds of the oximeter that it settled, and `seen` has for each of its seconds what
+    was seen as it ended.
     """
 
     def __init__(
@@ -64,7 +79,7 @@ class RespirationSession:
         self._row_of = {i: ROW_NAMES.index(name) for i, name in names.items() if name in ROW_NAMES}
         self._spo2 = next((i for i, name in names.items() if name == "spo2"), None)
         self.settled: list[OximetrySecond] = []
-        self.told_by: list[int] = []
+        self.seen: list[Seen] = []
         self._next_second = 0
         self._airflow = fresh_airflow(self.settings.airflow)
         self._lifecycle = Lifecycle(self.settings.airflow.rules)
@@ -126,7 +141,7 @@ class RespirationSession:
             elif channel == self._spo2:
                 percent, percent_quality = seconds.samples[place], seconds.quality[place]
         events: list[Event] = []
-        self.settled, self.told_by = [], []
+        self.settled, self.seen = [], []
         coming = take_seconds(self._airflow, self.settings.airflow, samples, known)
         channels = list(seconds.channels)
         for i in range(seconds.count):
@@ -135,16 +150,21 @@ class RespirationSession:
             if arousals:
                 self.tell_arousals(*arousals[i])
                 events += arousals[i][0]
+            oxygen = math.nan, math.nan
             for settled in self._oximetry.advance(percent[i], percent_quality[i : i + 1]):
                 events += self._desaturations(settled)
                 self.settled.append(settled)
+                if settled.second == self._next_second and settled.percent is not None:
+                    oxygen = settled.percent, math.nan if settled.baseline is None else settled.baseline
             judgement = self._judgement()
             for airflow in next(coming):
                 since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
                 events += self._lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
             self._next_second += 1
             events[said_before:] = self.witnessed(events[said_before:])
-            self.told_by.append(int(self._airflow.history.sensors[(self._next_second - 1) % HISTORY_S]))
+            history, place = self._airflow.history, (self._next_second - 1) % HISTORY_S
+            left, phase = history.left[:, place].copy(), float(history.phase[place])
+            self.seen.append(Seen(int(history.sensors[place]), left, phase, *oxygen, len(events)))
         return events
 
     def finish(self) -> list[Event]:

@@ -1,0 +1,125 @@
+"""The rules' events with what the learned model believes of them, and its own where neither airflow nor a belt tells.
+
+The rules decide what is an event and when it is one; the model moves its confidence. They are right together more
+often than either alone, and each can be had alone: an event's `reason` says what the model believed.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.respiration import surrogate
+from hypnostream.engine.respiration.event import APNEAS, HYPOPNEA, Event
+from hypnostream.engine.respiration.learned import EVENT_LATE, LearnedBreathing, LearnedState, answers_of, belief
+from hypnostream.engine.respiration.lifecycle import joined
+from hypnostream.engine.respiration.session import Seen
+from hypnostream.engine.respiration.surrogate import SurrogateSettings, SurrogateState
+from hypnostream.engine.respiration.tick_inputs import LATE_S, TICK_S, TICK_SENSORS, tick_inputs
+
+_ALONE: Final = ("spo2", "heart")  # what tells where nothing of breathing itself does, a bit each
+_PLACES: Final = [TICK_SENSORS.index(name) for name in _ALONE]
+_BITS: Final = 1 << np.arange(len(_ALONE))
+_KEPT_S: Final = 120
+
+
+@dataclass(slots=True)
+class BeliefState:
+    """All that is remembered. `alone` (120,) has for second s at s % 120 the sensors that told alone, as bits."""
+
+    learned: LearnedState
+    surrogate: SurrogateState = field(default_factory=SurrogateState)
+    alone: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(_KEPT_S, np.uint8))
+
+
+class Beliefs:
+    """The pure processing of one bed's model; seconds count from the first that came."""
+
+    def __init__(self, learned: LearnedBreathing, settings: SurrogateSettings | None = None) -> None:
+        self._learned = learned
+        self._settings = settings or SurrogateSettings()
+
+    def fresh(self) -> BeliefState:
+        """The state before the first second."""
+        return BeliefState(self._learned.fresh())
+
+    def take(
+        self,
+        state: BeliefState,
+        seen: Sequence[Seen],
+        heart: NDArray[np.float64],
+        log_power: NDArray[np.float64],
+        events: Sequence[Event],
+        begin_s: float,
+    ) -> tuple[list[Event], NDArray[np.bool_]]:
+        """The next seconds, n: what was `seen` in each, `heart` (n, 3) rate, usual interval and cyclic share,
+        `log_power` (n, 3) of the EEG, NaN unknown; and the rules' `events` of them. Second 0 began at `begin_s`.
+
+        Returns what is said, and in which seconds (n,) the model alone can tell.
+        """
+        numbers, mask = tick_inputs(
+            np.array([each.left for each in seen]),
+            np.array([each.phase for each in seen]),
+            np.array([each.percent for each in seen]),
+            np.array([each.baseline for each in seen]),
+            heart[:, 0],
+            heart[:, 1],
+            heart[:, 2],
+            log_power,
+        )
+        told = np.array([each.told_by != 0 for each in seen])
+        bits = np.where(told, 0, mask[:, _PLACES] @ _BITS).astype(np.uint8)
+        said, done = list[Event](), 0
+        for i, each in enumerate(seen):
+            state.alone[state.learned.next_second % _KEPT_S] = bits[i]
+            more = self._learned.take(state.learned, numbers[i], mask[i])
+            said += [self._weighed(state, event, begin_s) for event in events[done : each.events]]
+            done = each.events
+            if more:
+                said += in_stream_time(self._surrogates(state), begin_s)
+        return said, bits > 0
+
+    def finish(self, state: BeliefState, events: Sequence[Event], begin_s: float) -> list[Event]:
+        """The recording ended: the rules' last events, and the model's own that lasts."""
+        until = max(0, state.learned.next_second // TICK_S * TICK_S - LATE_S)
+        said = [self._weighed(state, event, begin_s) for event in events]
+        return [*said, *in_stream_time(surrogate.ended(state.surrogate, until, self._settings), begin_s)]
+
+    def _surrogates(self, state: BeliefState) -> list[Event]:
+        """What follows from the last five answers, which are of seconds a minute ago."""
+        now = state.learned.next_second
+        said: list[Event] = []
+        for second, answer in enumerate(answers_of(state.learned, now - TICK_S, now), now - TICK_S - LATE_S):
+            if second >= 0:
+                bits = int(state.alone[second % _KEPT_S])
+                signals = tuple(name for bit, name in enumerate(_ALONE) if bits >> bit & 1)
+                believed = float(answer[EVENT_LATE]) if bits else math.nan
+                said += surrogate.find(state.surrogate, second, believed, signals, self._settings)
+        return said
+
+    def _weighed(self, state: BeliefState, event: Event, begin_s: float) -> Event:
+        """An apnea or hypopnea by the rules with the confidence that rules and model have together."""
+        if event.kind not in (*APNEAS, HYPOPNEA) or event.status == "withdrawn" or "surrogate" in event.rule:
+            return event
+        end_s = begin_s + state.learned.next_second if event.end_s is None else event.end_s
+        believed = belief(state.learned, event.start_s - begin_s, end_s - begin_s)
+        if believed is None:
+            return event
+        reason = joined(event.reason, f"learned model {believed:.2f}")
+        return replace(event, confidence=round(together(event.confidence, believed), 3), reason=reason)
+
+
+def together(by_rule: float, believed: float) -> float:
+    """One confidence of two: the rule's, halved where the model believes nothing of it."""
+    return by_rule * (1 + believed) / 2
+
+
+def in_stream_time(events: Sequence[Event], begin_s: float) -> list[Event]:
+    """Events of a session's seconds, of which second 0 began at `begin_s`."""
+    return [
+        replace(event, start_s=begin_s + event.start_s, end_s=None if event.end_s is None else begin_s + event.end_s)
+        for event in events
+    ]

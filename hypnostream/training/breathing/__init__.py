@@ -1,0 +1,1 @@
+"""Teaching the learned model of breathing."""

@@ -1,0 +1,190 @@
+"""Recordings to nights for the learned model of breathing, by the code that runs live: what it will be given."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.respiration.airflow import AirflowSettings, fresh_airflow, take_seconds
+from hypnostream.engine.respiration.arousal import ArousalDetector, ArousalSettings
+from hypnostream.engine.respiration.beats import BeatDetector
+from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
+from hypnostream.engine.respiration.heart_rate import HeartRate
+from hypnostream.engine.respiration.history import HISTORY_S, ROW_NAMES
+from hypnostream.engine.respiration.oximetry import Oximetry
+from hypnostream.engine.respiration.rules import RuleSettings
+from hypnostream.engine.respiration.tick_inputs import tick_inputs
+from hypnostream.errors import UserError
+from hypnostream.stream.channels import MISSING, OK
+from hypnostream.stream.stages import EPOCH_S
+from hypnostream.training.breathing.tick_night import MINUTE_S, TickNight, read_tick_night, write_tick_night
+from hypnostream.training.nights.conditioned import condition_seconds
+from hypnostream.training.recordings.recording import UNKNOWN, Recording
+from hypnostream.training.recordings.recording_file import read_recording_file
+from hypnostream.training.recordings.store import read_recording, recordings_in
+
+Floats = NDArray[np.float64]
+Beats = tuple[Sequence[float], bool, Sequence[float] | None]
+Progress = Callable[[int, int, str], None]
+_BY_NAME = {spec.name: spec for spec in RESPIRATION_CHANNELS}
+_EVENT = "apnea_or_hypopnea"
+
+
+def tick_night(recording: Recording) -> TickNight | None:
+    """A recording second by second; None when it has none of the sensors, or nobody scored breathing."""
+    seconds = recording.epochs * EPOCH_S
+    second, half_minute, minute = _labels(recording)
+    if not any((labels >= 0).any() for labels in (second, half_minute, minute)):
+        return None
+    left, phase = _airflow(recording)
+    percent, baseline = _saturation(recording)
+    numbers, mask = tick_inputs(left, phase, percent, baseline, *_heart(recording), _eeg(recording))
+    if not mask.any():
+        return None
+    return TickNight(
+        recording.name,
+        recording.subject,
+        recording.set_name,
+        recording.licence,
+        recording.source_sha256,
+        numbers[:seconds].astype(np.float16),
+        mask[:seconds] > 0,
+        second,
+        half_minute,
+        minute,
+    )
+
+
+def make_tick_nights(store: Path, out: Path, progress: Progress = lambda *_: None) -> list[str]:
+    """Write the night of each stored recording that is one, where it is not there yet; returns their names.
+
+    Raises UserError when there is no recording, or one cannot be read.
+    """
+    folders = recordings_in(store)
+    if not folders:
+        raise UserError(f"{store} holds no stored recording; make them with `hypnostream train ingest`.")
+    wanted = [folder for folder in folders if any("apnea" in track for track in read_recording_file(folder).tracks)]
+    names = []
+    for done, folder in enumerate(wanted):
+        progress(done, len(wanted), folder.name)
+        path = out / f"{folder.name}.safetensors"
+        recording = read_recording(folder)
+        if not path.exists() or read_tick_night(path).source_sha256 != recording.source_sha256:
+            night = tick_night(recording)
+            if night is None:
+                continue
+            write_tick_night(out, night)
+        names.append(folder.name)
+    progress(len(wanted), len(wanted), "")
+    return names
+
+
+def _labels(recording: Recording) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
+    """Of seconds (T, 2), half minutes and minutes. A track of exact times answers for all of them."""
+    seconds = recording.epochs * EPOCH_S
+    second = np.full((seconds, 2), UNKNOWN, np.int8)
+    parts = {EPOCH_S: np.full(recording.epochs, UNKNOWN, np.int8), MINUTE_S: np.full(seconds // MINUTE_S, -1, np.int8)}
+    for name in (_EVENT, f"{_EVENT}_60s"):
+        track = recording.tracks.get(name)
+        if track is not None and track.resolution_s in parts:
+            length_s = track.resolution_s
+            parts[length_s] = track.values[: len(parts[length_s]) * length_s : length_s].astype(np.int8)
+    for column, name in enumerate((_EVENT, "apnea")):
+        track = recording.tracks.get(name)
+        if track is not None and track.resolution_s == 1:
+            second[:, column] = track.values
+    return second, parts[EPOCH_S], parts[MINUTE_S]
+
+
+def _airflow(recording: Recording) -> tuple[Floats, Floats]:
+    """What is left of the baseline (T, 5), and the phase of the belts (T,)."""
+    seconds = recording.epochs * EPOCH_S
+    left, phase = np.full((seconds, 5), np.nan), np.full(seconds, np.nan)
+    samples, known, montage = condition_seconds(recording, [_BY_NAME[name] for name in ROW_NAMES])
+    if montage.derivations:
+        settings = AirflowSettings(rules=RuleSettings(pap=recording.set_name == "CPAP flow"))
+        state = fresh_airflow(settings)
+        for second, _ in enumerate(take_seconds(state, settings, samples.astype(np.float64), known)):
+            left[second] = state.history.left[:, second % HISTORY_S]
+            phase[second] = state.history.phase[second % HISTORY_S]
+    return left, phase
+
+
+def _saturation(recording: Recording) -> tuple[Floats, Floats]:
+    """The saturation (T,) of each second that is settled as it ends, and its baseline (T,)."""
+    seconds = recording.epochs * EPOCH_S
+    percent, baseline = np.full(seconds, np.nan), np.full(seconds, np.nan)
+    samples, known, montage = condition_seconds(recording, [_BY_NAME["spo2"]])
+    if montage.derivations:
+        oximetry = Oximetry()
+        quality = np.where(known[:, 0], OK, MISSING).astype(np.uint8)
+        for second in range(seconds):
+            for settled in oximetry.advance(samples[second, 0], quality[second : second + 1]):
+                if settled.second == second and settled.percent is not None:
+                    percent[second] = settled.percent
+                    baseline[second] = np.nan if settled.baseline is None else settled.baseline
+    return percent, baseline
+
+
+def _heart(recording: Recording) -> tuple[Floats, Floats, Floats]:
+    """The heart's rate in each second (T,), its usual interval (T,) and cyclic share (T,), by whatever tells of it."""
+    seconds = recording.epochs * EPOCH_S
+    out = np.full((3, seconds), np.nan)
+    beats = _given_rates(recording) or _beats(recording)
+    heart = HeartRate()
+    state = heart.fresh()
+    for second, (beats_s, good, intervals_s) in enumerate(beats):
+        evidence = heart.advance(state, beats_s, good, intervals_s)
+        out[:, second] = state.rate_bpm[-1], evidence.usual_interval_s, evidence.cyclic_share
+    return out[0], out[1], out[2]
+
+
+def _beats(recording: Recording) -> Iterator[Beats]:
+    """Second by second from beats, or else from an ECG."""
+    seconds = recording.epochs * EPOCH_S
+    points = next((points for points in recording.points if points.kind == "beat"), None)
+    if points is not None:
+        edges = np.searchsorted(points.time_s, np.arange(seconds + 1)).tolist()
+        times, intervals = points.time_s.tolist(), points.value.tolist()
+        for first, last in pairwise(edges):
+            yield times[first:last], True, intervals[first:last]
+        return
+    samples, known, montage = condition_seconds(recording, [_BY_NAME["ecg"]])
+    if montage.derivations:
+        detector = BeatDetector()
+        state = detector.fresh()
+        for second in range(seconds):
+            good = bool(known[second, 0])
+            yield detector.advance(state, samples[second, 0], good), good, None
+
+
+def _given_rates(recording: Recording) -> Iterator[Beats] | None:
+    """Where a device says the rate (Santa Fe): as if a beat of that interval ended with each second."""
+    place = next((i for i, channel in enumerate(recording.channels) if channel.unit == "bpm"), None)
+    if place is None:
+        return None
+    rate_hz = round(recording.channels[place].rate_hz)
+
+    def beats() -> Iterator[Beats]:
+        second = 0
+        for block in recording.blocks():
+            each = block.samples[place].reshape(EPOCH_S, rate_hz).mean(axis=1)
+            for rate_bpm, valid in zip(each.tolist(), block.valid[place].tolist(), strict=True):
+                second += 1
+                yield ([float(second)], True, [60 / rate_bpm]) if valid and rate_bpm > 0 else ([], False, [])
+
+    return beats()
+
+
+def _eeg(recording: Recording) -> Floats:
+    """The logarithms of the EEG's power in three bands (T, 3)."""
+    seconds = recording.epochs * EPOCH_S
+    spec = next(spec for spec in load_bundle().channels if spec.kind == "eeg")
+    samples, known, montage = condition_seconds(recording, [spec])
+    if not montage.derivations:
+        return np.full((seconds, 3), np.nan)
+    detector = ArousalDetector(ArousalSettings(), spec.rate_hz)
+    return detector.powers(detector.fresh(), samples[:, 0], known[:, 0])[:, :3]
