@@ -2,16 +2,14 @@
 
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.config import BreathingSection
-from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.respiration.airflow import AirflowSettings
-from hypnostream.engine.respiration.beliefs import Beliefs
+from hypnostream.engine.respiration.beliefs import beliefs_of
 from hypnostream.engine.respiration.breathing import Breathing, BreathingSettings
 from hypnostream.engine.respiration.channels import respiration_beside, with_respiration
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.respiration.indices import IndexSettings
-from hypnostream.engine.respiration.learned import LearnedBreathing
 from hypnostream.engine.respiration.rules import AASM_1A, AASM_1B, RuleSettings
 from hypnostream.engine.respiration.session import RespirationSettings
 from hypnostream.engine.results import StageResult
@@ -33,9 +31,7 @@ def breathing_of(bundle: Bundle, section: BreathingSection | None, t0_s: float) 
         respiration=RespirationSettings(airflow=AirflowSettings(rules=rules)),
         indices=IndexSettings(rule={"1A": AASM_1A, "1B": AASM_1B}[section.rule].name),
     )
-    tick = bundle.content.tick
-    beliefs = None if tick is None else Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick)))
-    return Breathing(bundle.channels, respiration_beside(bundle.channels), t0_s, settings, beliefs)
+    return Breathing(bundle.channels, respiration_beside(bundle.channels), t0_s, settings, beliefs_of(bundle))
 
 
 class IndicesSink:

@@ -14,6 +14,7 @@ from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bed_state import BedState, Said
 from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.respiration.beliefs import beliefs_of
 from hypnostream.engine.respiration.breathing import Breathing
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS, respiration_beside, with_respiration
 from hypnostream.engine.respiration.event import APNEAS, AROUSAL, HYPOPNEA, Event
@@ -56,7 +57,8 @@ def night() -> Recording:
 
 def bed(breathing: bool = True, t0_s: float = 0.0) -> Bed:
     specs = with_respiration(BUNDLE.channels) if breathing else tuple(BUNDLE.channels)
-    scored = Breathing(BUNDLE.channels, respiration_beside(BUNDLE.channels), t0_s) if breathing else None
+    beliefs = beliefs_of(BUNDLE)
+    scored = Breathing(BUNDLE.channels, respiration_beside(BUNDLE.channels), t0_s, None, beliefs) if breathing else None
     return Bed((), Montage(specs, ()), Session(BUNDLE, BACKEND, t0_s), 2.0, False, breathing=scored)
 
 

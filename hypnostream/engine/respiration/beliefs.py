@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.respiration import surrogate
 from hypnostream.engine.respiration.event import APNEAS, HYPOPNEA, Event
 from hypnostream.engine.respiration.learned import EVENT_LATE, LearnedBreathing, LearnedState, answers_of, belief
@@ -110,6 +112,12 @@ class Beliefs:
             return event
         reason = joined(event.reason, f"learned model {believed:.2f}")
         return replace(event, confidence=round(together(event.confidence, believed), 3), reason=reason)
+
+
+def beliefs_of(bundle: Bundle) -> Beliefs | None:
+    """Those by a bundle's model of breathing, None where it has none. Raises UserError for a graph that does not run."""
+    tick = bundle.content.tick
+    return None if tick is None else Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick)))
 
 
 def together(by_rule: float, believed: float) -> float:

@@ -59,9 +59,9 @@ class TickTask:
         torch.manual_seed(settings.loop.seed)
         self.module = BreathingDetector(settings.model)
         self.weight = balance(np.concatenate(self.targets), settings.power)
-        # A label of a minute says as much as one of a second: each question counts alike.
+        # Labels of minutes are few beside those of seconds: each question counts alike, not each label.
         count = torch.from_numpy((np.concatenate(self.targets) >= 0).sum(0)).float()  # (Q,)
-        self.weight = self.weight * (count.max() / count.clamp(min=1)).sqrt().unsqueeze(1)
+        self.weight = self.weight * (count.max() / count.clamp(min=1)).unsqueeze(1)
 
     def rounds(self, pass_index: int) -> int:
         """Batches of a pass."""
