@@ -75,7 +75,8 @@ class BreathingDetector(nn.Module):
         """A stretch of seconds, (B, L, S, F) and (B, L, S) -> logits (B, L, Q), and the state after it."""
         s = self.settings
         state = self.initial_state(mask.shape[0]) if state is None else state
-        values = torch.cat([numbers, mask.unsqueeze(-1)], -1).flatten(-2).transpose(1, 2)  # (B, S (F+1), L)
+        values = torch.cat([numbers, mask.unsqueeze(-1)], -1)  # (B, L, S, F+1)
+        values = values.reshape(-1, int(mask.shape[1]), s.sensors * (s.numbers + 1)).transpose(1, 2)  # (B, S (F+1), L)
         window = torch.cat([state.recent, values], -1)  # (B, S (F+1), M-1+L)
         strided = F.avg_pool1d(window, s.stride_s, 1)  # each step is the mean of `stride_s` seconds
         weight = self.filters.flatten(0, 1)  # (S filters, F+1, taps)

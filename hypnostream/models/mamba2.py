@@ -104,16 +104,17 @@ class Mamba2(nn.Module):
     def forward(self, u: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
         """A stretch: `u` (B, L, D) -> (B, L, D) and the state after it, from `state` or from the beginning."""
         state = self.initial_state(u.shape[0]) if state is None else state
+        length = int(u.shape[1])  # a number, not something to be computed, where a stretch is exported
         z, xBC, dt = torch.split(self.in_proj(u), [self.d_inner, self.conv_width, self.heads], dim=-1)
         window = torch.cat([state.conv, xBC.transpose(1, 2)], dim=-1)  # (B, C, K-1+L)
-        next_conv = window[..., window.shape[-1] - (self.d_conv - 1) :]
+        next_conv = window[..., length:]
         xBC = F.silu(self.conv1d(window)).transpose(1, 2)  # (B, L, C)
         x, B, C = torch.split(xBC, [self.d_inner, self.d_state, self.d_state], dim=-1)
-        x = x.reshape(*x.shape[:-1], self.heads, self.headdim)  # (B, L, H, P)
+        x = x.reshape(-1, length, self.heads, self.headdim)  # (B, L, H, P)
         dt = F.softplus(dt + self.dt_bias)  # (B, L, H)
         run = mamba_kernels.scan if mamba_kernels.used(self.kernels, u) else scan
         y, h = run(x, dt, -torch.exp(self.A_log), B, C, state.ssm, self.chunk)
-        y = (y + self.D.unsqueeze(-1) * x).flatten(-2)  # (B, L, E)
+        y = (y + self.D.unsqueeze(-1) * x).reshape(-1, length, self.d_inner)  # (B, L, E)
         return self.out_proj(self.norm(y, z)), MambaState(next_conv, h)
 
 
@@ -124,10 +125,10 @@ def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, chun
     `x` (B, L, H, P), `dt` (B, L, H), `A` (H,), `B` and `C` (B, L, N), `h` (B, H, P, N) -> y (B, L, H, P), h.
     """
     x, log_decay = x * dt.unsqueeze(-1), dt * A
-    outputs = []
-    for start in range(0, x.shape[1], chunk):
+    outputs, whole = [], int(x.shape[1])
+    for start in range(0, whole, chunk):
         part = slice(start, start + chunk)
-        length = log_decay[:, part].shape[1]
+        length = min(chunk, whole - start)
         causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         # A running sum as a product: an exported chunk is then of operators that every runtime has.
         total = (causal.to(log_decay.dtype) @ log_decay[:, part]).transpose(1, 2)  # (B, H, l) since the chunk began

@@ -115,7 +115,7 @@ class Beliefs:
 
 
 def beliefs_of(bundle: Bundle) -> Beliefs | None:
-    """Those by a bundle's model of breathing, None where it has none. Raises UserError for a graph that does not run."""
+    """Those by a bundle's model of breathing, None where it has none. Raises UserError for one that does not run."""
     tick = bundle.content.tick
     return None if tick is None else Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick)))
 
