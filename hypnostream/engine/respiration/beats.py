@@ -174,11 +174,11 @@ class BeatDetector:
             if place >= high:
                 break
             since = start + place - state.last
-            if since < self._refractory or steep < _steepest(tops, number + 1, place + self._refractory):
+            if since < self._refractory or _reaches(tops, number + 1, place + self._refractory, steep):
                 continue
             beat = steep >= border
             if not beat and steep >= max(settings.weaker * border, least) and self._due(state, since):
-                beat = _steepest(tops, number + 1, place + self._decision) < border
+                beat = not _reaches(tops, number + 1, place + self._decision, border, itself=True)
             t_wave = since < self._t_wave and steep < 0.5 * state.last_slope
             if not beat or t_wave:
                 state.others, state.alone = [*state.others[1:], steep], False
@@ -229,12 +229,13 @@ def _median(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def _steepest(tops: Sequence[tuple[int, float]], first: int, before: int) -> float:
-    """The steepest of `tops` (place, slope), in order, from the `first` to those `before` a place; 0 where none is."""
-    steepest = 0.0
+def _reaches(tops: Sequence[tuple[int, float]], first: int, before: int, steep: float, itself: bool = False) -> bool:
+    """Whether one of `tops` (place, slope), in order, from the `first` to those `before` a place is steeper than
+    `steep`, or as steep where `itself` counts."""
     for number in range(first, len(tops)):
-        place, steep = tops[number]
+        place, other = tops[number]
         if place >= before:
-            break
-        steepest = max(steepest, steep)
-    return steepest
+            return False
+        if other > steep or (itself and other == steep):
+            return True
+    return False
