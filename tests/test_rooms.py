@@ -42,7 +42,12 @@ WITHIN_TRAINING = (
 COSTLY = {"pyarrow", "matplotlib", "scipy.signal", "onnxruntime", "onnx", "prometheus_client", "tensorrt", "cuda"}
 TRAINING_ONLY = {"torch", "onnx", "safetensors"}
 # What makes the graph that TensorRT is given: only where its extra is installed, and only inside functions.
-MAKES_GRAPHS = {"engine/graph_half.py", "engine/graph_resident.py", "engine/tensorrt_build.py"}
+MAKES_GRAPHS = {
+    "engine/graph_folded.py",
+    "engine/graph_half.py",
+    "engine/graph_resident.py",
+    "engine/tensorrt_build.py",
+}
 
 MODULES = sorted(str(path.relative_to(HOUSE)) for path in HOUSE.rglob("*.py"))
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from hypnostream.engine.bundle import GraphSpec
+from hypnostream.engine.graph_folded import folded
 from hypnostream.engine.graph_half import half_names, in_half
 from hypnostream.engine.graph_resident import CONTROLS, with_controls
 from hypnostream.engine.tensorrt_device import Precision, TensorRtError, version_of
@@ -36,10 +37,10 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 def engine_graph(graph: bytes, spec: GraphSpec, precision: Precision) -> bytes:
-    """What TensorRT is given: the bundle's graph with `reset` and `keep`, in half where that is asked for."""
+    """What TensorRT is given: the bundle's graph, constants folded, with `reset` and `keep`, in half if asked for."""
     import onnx
 
-    model = with_controls(onnx.load_from_string(graph), spec)
+    model = with_controls(folded(onnx.load_from_string(graph)), spec)
     if precision == "fp16":
         model = in_half(model, spec)
     return bytes(model.SerializeToString())

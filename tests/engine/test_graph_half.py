@@ -6,8 +6,9 @@ import onnx
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_half import half_names, in_half
-from hypnostream.engine.graph_resident import CONTROLS, with_controls
+from hypnostream.engine.graph_resident import CONTROLS
 from hypnostream.engine.parity import LIMITS, compare, simulated_epochs
+from hypnostream.engine.tensorrt_build import engine_graph
 from tests.engine.runtimes import GraphOnCpu, graph_of
 
 BUNDLE = load_bundle()
@@ -49,14 +50,14 @@ def test_the_types_that_the_names_promise_are_those_of_the_graph() -> None:
 
 
 def test_half_decides_as_float32_does_in_a_night_with_failing_sensors() -> None:
-    night = list(simulated_epochs(BUNDLE, 240, seed=4))
+    night = list(simulated_epochs(BUNDLE, 120, seed=4))
     parity = compare(OnnxBackend(BUNDLE), GraphOnCpu(HALF), SPEC, night)
     assert parity.refusal(LIMITS["fp16"]) == ""
     assert parity.outputs > 1e-6  # it is another precision
 
 
-def test_a_controlled_graph_in_half_decides_as_float32_does() -> None:
+def test_what_tensorrt_is_given_in_half_decides_as_float32_does() -> None:
     one = {tensor.name: np.full(1, float(tensor.name == "keep"), np.float32) for tensor in CONTROLS}
-    candidate = GraphOnCpu(in_half(with_controls(PLAIN, SPEC), SPEC), **one)
+    candidate = GraphOnCpu(graph_of(engine_graph(BUNDLE.graph_bytes(), SPEC, "fp16")), **one)
     parity = compare(OnnxBackend(BUNDLE), candidate, SPEC, simulated_epochs(BUNDLE, 40, seed=5))
     assert parity.refusal(LIMITS["fp16"]) == ""
