@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.engine.tensorrt_device import TensorRtError
 
-class CudaError(Exception):
+
+class CudaError(TensorRtError):
     """A call of CUDA that failed, in one line."""
 
 

@@ -36,12 +36,9 @@ def device() -> Device:
     missing = [package for module, package in PACKAGES.items() if not _is_there(module)]
     if missing:
         raise TensorRtError(f"{', '.join(missing)} not installed")
-    from hypnostream.engine.tensorrt_cuda import CudaError, first_gpu
+    from hypnostream.engine.tensorrt_cuda import first_gpu
 
-    try:
-        gpu = first_gpu()
-    except CudaError as error:
-        raise TensorRtError(str(error)) from error
+    gpu = first_gpu()
     try:
         import tensorrt
     except (ImportError, OSError) as error:  # its libraries are others' and may be missing

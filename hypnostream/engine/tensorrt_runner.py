@@ -14,7 +14,7 @@ from hypnostream.engine.backend import Arrays
 from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.graph_resident import CONTROLS
 from hypnostream.engine.tensorrt_build import last_error, logger
-from hypnostream.engine.tensorrt_cuda import CudaError, DeviceArray, PinnedArray, Stream
+from hypnostream.engine.tensorrt_cuda import DeviceArray, PinnedArray, Stream
 from hypnostream.engine.tensorrt_device import TensorRtError
 
 
@@ -26,7 +26,8 @@ class TensorRtRunner:
 
         self._spec, self.beds, self.name = spec, beds, name
         # One deserialized engine a runner: 8.6 lets a profile serve one context at a time.
-        self._engine = trt.Runtime(logger()).deserialize_cuda_engine(plan)
+        self._runtime = trt.Runtime(logger())
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise TensorRtError(f"the engine does not load: {last_error()}")
         self._check(trt)
@@ -35,23 +36,20 @@ class TensorRtRunner:
             raise TensorRtError(f"no room for {beds} beds on the GPU: {last_error()}")
         given = {tensor.name: (beds, *tensor.shape) for tensor in (*spec.inputs, *CONTROLS)}
         said = {tensor.name: (beds, *tensor.shape) for tensor in spec.outputs}
-        try:
-            self._stream = Stream()
-            self._pinned = {name: PinnedArray(shape) for name, shape in (given | said).items()}
-            self._device = {name: DeviceArray(shape) for name, shape in (given | said).items()}
-            self._states = tuple({s.input: DeviceArray((beds, *s.shape)) for s in spec.states} for _ in range(2))
-            self.inputs: Arrays = {name: self._pinned[name].array for name in given}
-            self._outputs: Arrays = {name: self._pinned[name].array for name in said}
-            self._current = 0
-            for held in self._states[0].values():
-                self._stream.clear(held)
-            self._shape(given)
-            self._graphs = [self._captured(current) for current in (0, 1)]
-            for held in self._states[0].values():  # the runs before capturing wrote there
-                self._stream.clear(held)
-            self._stream.wait()
-        except CudaError as error:
-            raise TensorRtError(f"{beds} beds do not run on the GPU: {error}") from error
+        self._stream = Stream()
+        self._pinned = {name: PinnedArray(shape) for name, shape in (given | said).items()}
+        self._device = {name: DeviceArray(shape) for name, shape in (given | said).items()}
+        self._states = tuple({s.input: DeviceArray((beds, *s.shape)) for s in spec.states} for _ in range(2))
+        self.inputs: Arrays = {name: self._pinned[name].array for name in given}
+        self._outputs: Arrays = {name: self._pinned[name].array for name in said}
+        self._current = 0
+        for held in self._states[0].values():
+            self._stream.clear(held)
+        self._shape(given, said)
+        self._graphs = [self._captured(current) for current in (0, 1)]
+        for held in self._states[0].values():  # the runs before capturing wrote there
+            self._stream.clear(held)
+        self._stream.wait()
 
     def step(self) -> Arrays:
         """See `ResidentBackend.step`."""
@@ -98,23 +96,26 @@ class TensorRtRunner:
 
     def _check(self, trt: Any) -> None:
         """The engine must have the tensors that the bundle promises, all float32."""
-        found = {
-            name: tuple(self._engine.get_tensor_shape(name))[1:]
-            for name in (self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors))
-        }
-        promised = {t.name: t.shape for t in (*self._spec.inputs, *CONTROLS, *self._spec.outputs)}
-        promised |= {s.input: s.shape for s in self._spec.states} | {s.output: s.shape for s in self._spec.states}
+        count = self._engine.num_io_tensors
+        found = {self._engine.get_tensor_name(index) for index in range(count)}
+        promised = {tensor.name for tensor in (*self._spec.inputs, *CONTROLS, *self._spec.outputs)}
+        promised |= {name for state in self._spec.states for name in (state.input, state.output)}
         if found != promised:
-            differ = sorted(n for n in found.keys() | promised.keys() if found.get(n) != promised.get(n))
-            raise TensorRtError(f"the engine's tensors differ at {', '.join(differ[:3])}")
+            raise TensorRtError(f"the engine's tensors differ at {', '.join(sorted(found ^ promised)[:3])}")
         if any(self._engine.get_tensor_dtype(name) != trt.float32 for name in found):
             raise TensorRtError("the engine has inputs or outputs that are not float32")
 
-    def _shape(self, given: Mapping[str, tuple[int, ...]]) -> None:
-        shapes = {**given, **{s.input: (self.beds, *s.shape) for s in self._spec.states}}
-        for name, shape in shapes.items():
+    def _shape(self, given: Mapping[str, tuple[int, ...]], said: Mapping[str, tuple[int, ...]]) -> None:
+        """So many beds; what follows for the outputs must be what the buffers have room for."""
+        before = {state.input: (self.beds, *state.shape) for state in self._spec.states}
+        after = {state.output: (self.beds, *state.shape) for state in self._spec.states}
+        for name, shape in (*given.items(), *before.items()):
             if not self._context.set_input_shape(name, shape):
                 raise TensorRtError(f"the engine was not built for {self.beds} beds ({name} {shape}): {last_error()}")
+        for name, shape in (*said.items(), *after.items()):
+            found = tuple(self._context.get_tensor_shape(name))
+            if found != shape:
+                raise TensorRtError(f"the engine gives {name} as {found}, the bundle promises {shape}")
 
     def _captured(self, current: int) -> Any:
         """The graph of a step from state set `current` to the other; run once before, as TensorRT wants it."""

@@ -1,18 +1,24 @@
 """What runs the model is what was asked for, or onnxruntime with the reason said."""
 
 import json
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from hypnostream.bridges.backends import choose_backend
+from hypnostream.bridges.backends import FallingBack, choose_backend
 from hypnostream.bridges.bench import bench_here
 from hypnostream.bridges.doctor import OK, WARNING
 from hypnostream.bridges.doctor_software import backends
 from hypnostream.bridges.replay import ReplayOptions, replay
 from hypnostream.config import BedConfig, ModelSection, load_config
+from hypnostream.engine.backend import Arrays, OnnxBackend
 from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.parity import Parity, compare, simulated_epochs
+from hypnostream.engine.tensorrt_cuda import CudaError
 from hypnostream.engine.tensorrt_device import TensorRtError, device
 from hypnostream.errors import UserError
 from tests.recordings import write_night
@@ -46,6 +52,31 @@ def test_without_its_package_nothing_is_said_of_it(caplog: pytest.LogCaptureFixt
         pytest.skip("TensorRT is installed here")
     assert choose_backend(load_bundle(), ModelSection()).fallback == ""
     assert caplog.text == ""
+
+
+class FailsLater:
+    """The real backend, until it fails as a GPU would."""
+
+    name = "a GPU"
+
+    def __init__(self, after: int) -> None:
+        self._onnx, self._left = OnnxBackend(load_bundle()), after
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+        self._left -= 1
+        if self._left < 0:
+            raise CudaError("cudaGraphLaunch: an illegal memory access was encountered")
+        return self._onnx.run(inputs)
+
+
+def test_a_gpu_that_fails_in_the_night_is_replaced_and_no_state_is_lost(caplog: pytest.LogCaptureFixture) -> None:
+    bundle = load_bundle()
+    backend = FallingBack(bundle, FailsLater(after=3))
+    night = list(simulated_epochs(bundle, 8))
+    assert backend.name == "a GPU"
+    assert compare(OnnxBackend(bundle), backend, bundle.content.epoch, night) == Parity(8, 0.0, 0.0, 1.0)
+    assert backend.name.startswith("onnxruntime")
+    assert caplog.text.count("a GPU failed, onnxruntime goes on: cudaGraphLaunch: an illegal memory access") == 1
 
 
 def test_a_report_says_what_ran_instead(tmp_path: Path) -> None:

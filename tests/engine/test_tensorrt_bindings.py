@@ -34,7 +34,7 @@ USED = {
         "get_tensor_dtype",
         "create_execution_context",
     ),
-    "IExecutionContext": ("set_input_shape", "set_tensor_address", "execute_async_v3"),
+    "IExecutionContext": ("set_input_shape", "get_tensor_shape", "set_tensor_address", "execute_async_v3"),
 }
 CALLED = (
     "cudaMalloc",
