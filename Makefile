@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
+TRITONCLIENT := tritonclient==2.73.0
 
 .PHONY: demo test test-slow lint bench faults clean
 
@@ -37,6 +38,8 @@ $(VENV)/.bedside: pyproject.toml
 $(VENV)/.dev: $(VENV)/.bedside pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,web,dev]"
+# For Triton's schema alone; what it needs does not fit what onnx needs.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TRITONCLIENT)
 	touch $@
 
 clean:

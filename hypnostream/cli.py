@@ -12,6 +12,7 @@ import typer
 from hypnostream import __version__
 from hypnostream.commands.bridge import bridge
 from hypnostream.commands.doctor import doctor
+from hypnostream.commands.export import export
 from hypnostream.commands.keys import keys as keys_commands
 from hypnostream.commands.train import train
 from hypnostream.errors import UserError
@@ -27,6 +28,7 @@ app.command()(doctor)
 app.add_typer(keys_commands, name="keys")
 app.add_typer(train, name="train")
 app.add_typer(bridge, name="bridge")
+app.add_typer(export, name="export")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Config = Annotated[Path | None, typer.Option(help="A bed's TOML file.")]
@@ -202,9 +204,12 @@ def demo(
 
 
 @app.command()
-def bench(as_json: Json = False) -> None:
+def bench(
+    backend: Annotated[str, typer.Option(help="auto, onnxruntime or tensorrt.")] = "auto",
+    as_json: Json = False,
+) -> None:
     """Time this machine. One epoch, one provisional second and a replay of 8 h."""
     from hypnostream.bridges.bench import bench_here
 
-    report = bench_here()
+    report = bench_here(backend)
     typer.echo(json.dumps(report, indent=2) if as_json else "\n".join(f"{k:>34}  {v}" for k, v in report.items()))

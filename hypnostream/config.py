@@ -11,6 +11,7 @@ from hypnostream.errors import UserError
 
 LARGEST_BYTES = 1 << 20
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+BackendName = Literal["auto", "onnxruntime", "tensorrt"]
 
 
 class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,10 +42,16 @@ class LslSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`bundle` is a directory; none: the one that ships. `provisional`: a stage each second, beside the final ones."""
+    """`bundle` is a directory; none: the one that ships. `provisional`: a stage each second, beside the final ones.
+
+    `backend` is what runs it; "auto" is TensorRT where that is installed, else onnxruntime. What cannot be used is
+    replaced by onnxruntime, and that is said. `precision` is TensorRT's.
+    """
 
     bundle: str | None = None
     provisional: bool = True
+    backend: BackendName = "auto"
+    precision: Literal["fp32", "fp16"] = "fp32"
 
 
 class PublishSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,16 +8,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream import __version__
+from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.bench_process import measure
 from hypnostream.bridges.own_process import own_command, own_environment
-from hypnostream.engine.backend import OnnxBackend
+from hypnostream.config import BackendName, ModelSection
+from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import Bundle, load_bundle
 from hypnostream.engine.session import Session
+from hypnostream.errors import UserError
 from hypnostream.stream.channels import OK
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.stages import EPOCH_S
@@ -34,12 +39,12 @@ class StepTimes:
     provisional_s: NDArray[np.float64]
 
 
-def time_steps(bundle: Bundle, epochs: int = 60) -> StepTimes:
+def time_steps(bundle: Bundle, epochs: int = 60, backend: Backend | None = None) -> StepTimes:
     """Stage `epochs` epochs of noise second by second, all channels there, and time each second.
 
     Signals are conditioned already: this is the work of a session, the model's and its own.
     """
-    session = Session(bundle, OnnxBackend(bundle))
+    session = Session(bundle, backend or OnnxBackend(bundle))
     rng = np.random.default_rng(0)
     places = tuple(range(len(bundle.channels)))
     quality = np.full((len(places), 1), OK, np.uint8)
@@ -66,14 +71,23 @@ def machine() -> dict[str, str]:
     }
 
 
-def bench_here() -> dict[str, str]:
-    """Everything, in words; some ten seconds. Raises UserError when the shipped bundle does not load."""
+def bench_here(backend: str = "auto") -> dict[str, str]:
+    """Everything, in words; some ten seconds, and minutes where an engine of TensorRT must be built first.
+
+    Raises UserError when there is no such backend, or the shipped bundle does not load.
+    """
+    try:
+        model = msgspec.convert({"backend": backend}, ModelSection)
+    except msgspec.ValidationError as error:
+        raise UserError(f"--backend {backend} is none of {', '.join(get_args(BackendName))}") from error
     report = machine()
     bundle = load_bundle()
+    chosen = choose_backend(bundle, model)
     _say("one epoch ...")
-    steps = time_steps(bundle)
+    steps = time_steps(bundle, backend=chosen.backend)
     report |= {
-        "hypnostream": f"{__version__}, {OnnxBackend(bundle).name}, bundle {bundle.hash[:12]}",
+        "hypnostream": f"{__version__}, {chosen.backend.name}, bundle {bundle.hash[:12]}",
+        **({"note": chosen.fallback} if chosen.fallback else {}),
         "one final epoch": _milliseconds(steps.final_s),
         "one provisional second": _milliseconds(steps.provisional_s),
     }
@@ -84,10 +98,12 @@ def bench_here() -> dict[str, str]:
         measure(own_command("hypnostream.bridges.bench_night", str(night), f"{NIGHT_H:g}"), environment)
         _say(f"a replay of {NIGHT_H:g} h ...")
         stages = Path(folder) / "stages.toml"
-        stages.write_text("[breathing]\nenabled = false\n")
-        command = ("hypnostream", "replay", str(night), "--out", str(Path(folder) / "report"))
-        cost = measure(own_command(*command, "--config", str(stages)), environment)
+        section = f'[model]\nbackend = "{backend}"\n'
+        stages.write_text(f"{section}[breathing]\nenabled = false\n")
+        command = ("hypnostream", "replay", str(night), "--out", str(Path(folder) / "report"), "--config", str(stages))
+        cost = measure(own_command(*command), environment)
         _say("the same with breathing ...")
+        stages.write_text(section)
         with_breathing = measure(own_command(*command), environment)
     report[f"{NIGHT_H:g} h replayed, from a cold start"] = f"{cost.wall_s:.2f} s"
     report["of which CPU time"] = f"{cost.cpu_s:.2f} s"

@@ -4,16 +4,16 @@ import platform
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
 import numpy as np
 
 from hypnostream import __version__
-from hypnostream.bridges.doctor import OK, PROBLEM, UNKNOWN, WARNING, Check
+from hypnostream.bridges.doctor import OK, PROBLEM, WARNING, Check
 from hypnostream.config import BedConfig
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.session import Session
+from hypnostream.engine.tensorrt_device import TensorRtError, device, is_installed
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import OK as GOOD
 from hypnostream.stream.seconds import Seconds
@@ -30,7 +30,7 @@ def examine(config: BedConfig) -> Iterator[Check]:
     yield Check("hypnostream", OK, f"{__version__}, Python {platform.python_version()}, {system}")
     yield packages()
     yield libraries()
-    yield from backends()
+    yield from backends(config)
     from hypnostream.bridges.replay import bundle_of
 
     try:
@@ -64,16 +64,32 @@ def libraries() -> Check:
     return Check("libraries", OK, f"liblsl {number // 100}.{number % 100:02}, ZeroMQ {zmq.zmq_version()} {curve} CURVE")
 
 
-def backends() -> Iterator[Check]:
-    """What could run the model here."""
+def backends(config: BedConfig) -> Iterator[Check]:
+    """What can run the model here, and whether what the bed asks for can."""
     import onnxruntime
 
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
-    yield Check("backend", OK, f"onnxruntime {onnxruntime.__version__} with {providers}; the CPU is what is used")
-    if find_spec("tensorrt") is None:
-        yield Check("backend", OK, "no TensorRT here; nothing needs it")
-    else:
-        yield Check("backend", UNKNOWN, "TensorRT is installed; this version does not use it")
+    yield Check("backend", OK, f"onnxruntime {onnxruntime.__version__} with {providers}; of these the CPU is used")
+    asked = config.model.backend
+    if asked == "onnxruntime" or (asked == "auto" and not is_installed()):
+        said = "not asked for" if asked == "onnxruntime" else "not installed; nothing needs it"
+        yield Check("TensorRT", OK, said)
+        return
+    try:
+        here = device()
+    except TensorRtError as error:
+        todo = 'mend that, or set model.backend = "onnxruntime" in the bed\'s file'
+        yield Check("TensorRT", WARNING, f"cannot be used: {error}; onnxruntime is", todo)
+        return
+    from hypnostream.bridges.replay import bundle_of
+    from hypnostream.bridges.tensorrt_engines import engine_state
+
+    gpu = f"TensorRT {here.tensorrt} on {here.gpu} ({here.compute_capability}, {here.memory_bytes / 2**30:.0f} GiB)"
+    try:
+        state = engine_state(bundle_of(config), here, config.model.precision)
+    except UserError:  # the bundle's own check says it
+        return
+    yield Check("TensorRT", OK, f"{gpu}; {state}")
 
 
 def one_epoch(bundle: Bundle) -> Check:

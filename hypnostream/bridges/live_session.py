@@ -14,11 +14,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hypnostream.bridges.attention import Attention
+from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.beginning import first_arrivals, grid_start_s, wall_time
 from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError, SessionKeeper
 from hypnostream.bridges.lsl import LslSource
-from hypnostream.bridges.messages import SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED, StatusMessage
+from hypnostream.bridges.messages import BACKEND_FAILED, SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED, StatusMessage
 from hypnostream.bridges.night_report import NightReport, TableSink
 from hypnostream.bridges.observed import Observed
 from hypnostream.bridges.overseer import Overseer
@@ -33,7 +34,6 @@ from hypnostream.bridges.shifted import ShiftedSource
 from hypnostream.bridges.stopping import Stop
 from hypnostream.bridges.summary import Summary
 from hypnostream.config import BedConfig
-from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.session import Session
@@ -73,7 +73,8 @@ class LiveSession:
     ) -> None:
         self._options, self._config, self._bundle = options, options.config, bundle
         self._folder, self._stop, self._stack = folder, stop, stack
-        self._backend = OnnxBackend(bundle)
+        chosen = choose_backend(bundle, options.config.model)
+        self._backend, self._fallback = chosen.backend, chosen.fallback
         self._outcome = Outcome()
 
     def begin(self, source: LslSource) -> tuple[Summary, Path]:
@@ -168,6 +169,9 @@ class LiveSession:
             sinks.append(Attention(source, bed, publisher, record.t0_s))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self._outcome)
+        if self._fallback:
+            for sink in sinks:
+                sink.notice(Notice(BACKEND_FAILED, "", clock.now(), self._fallback))
         drive(live_steps(source, clock), bed, sinks, self._stop, keeper=keeper, outcome=self._outcome)
         why = "stopped" if self._stop() else "the streams ended"
         keeper.close()

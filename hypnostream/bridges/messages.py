@@ -40,7 +40,9 @@ INSECURE: Final = "insecure"  # other machines may listen, nothing is encrypted,
 KEEPING_FAILED: Final = "keeping_failed"  # what comes in is not on disk: to be killed now would cost it; see `detail`
 KEEPING_RESTORED: Final = "keeping_restored"
 WALL_CLOCK_SET: Final = "wall_clock_set"  # this machine's time of day was moved by `seconds` against stream time
+BACKEND_FAILED: Final = "backend_failed"  # what was asked for does not run the model, onnxruntime does; see `detail`
 PROCESS_STATES: Final = (
+    BACKEND_FAILED,
     WALL_CLOCK_SET,
     SESSION_RESUMED,
     LOG_FAILED,

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
+from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.beginning import nothing_serves
 from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
 from hypnostream.bridges.curve import gate_of
@@ -24,7 +25,6 @@ from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.run import Outcome, Sink, run
 from hypnostream.bridges.summary import Summary, describe_file
 from hypnostream.config import BedConfig, PublishSection
-from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle, load_bundle
 from hypnostream.engine.session import Session
@@ -84,15 +84,16 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
     try:
         bundle = bundle_of(options.config)
         montage = montage_of(source, bundle, options.config)
-        backend = OnnxBackend(bundle)
-        reference, notes = None, list[str]()
+        chosen = choose_backend(bundle, options.config.model)
+        backend = chosen.backend
+        reference, notes = None, [chosen.fallback] if chosen.fallback else list[str]()
         if options.reference is not None:
             from hypnostream.bridges.references import read_reference
 
             read = read_reference(
                 options.reference, epochs=epoch_count(source.duration_s), recording_start_utc=source.start_utc
             )
-            reference, notes = read.stages, list(read.notes)
+            reference, notes = read.stages, [*notes, *read.notes]
         report = NightReport(
             folder=report_folder(options.out, path.stem),
             bundle=bundle,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.breathing import IndicesSink, specs_of
 from hypnostream.bridges.journal import journaled_steps, segment_path
 from hypnostream.bridges.live_session import bed_of
@@ -20,7 +21,6 @@ from hypnostream.bridges.run import Sink, drive, finish
 from hypnostream.bridges.said_before import said_before
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.bridges.summary import Summary
-from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
@@ -42,7 +42,8 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
     record = folder.read()
     if options.config.channels:
         record = structs.replace(record, channels=dict(options.config.channels))
-    backend = OnnxBackend(bundle)
+    chosen = choose_backend(bundle, options.config.model)
+    backend = chosen.backend
     report = NightReport(
         folder=report_folder(options.out, f"{path.resolve().name}-replay"),
         bundle=bundle,
@@ -71,7 +72,8 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
         finish(bed, sinks, outcome, end_s, end_s, timed=False)
         for sink in sinks:
             sink.notice(Notice(SESSION_ENDED, "", end_s, "the recording ended"))
-    notes = (_comparison(before, outcome.final),) if before and record.ended_utc else ()
+    notes: tuple[str, ...] = (_comparison(before, outcome.final),) if before and record.ended_utc else ()
+    notes += (chosen.fallback,) if chosen.fallback else ()
     if options.reference is not None:
         from hypnostream.bridges.references import read_reference
 

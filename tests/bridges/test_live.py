@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from hypnostream.bridges.messages import EpochMessage, StatusMessage
 from hypnostream.bridges.summary import read_summary
 from hypnostream.bridges.tables import read_epochs
 from hypnostream.config import BedConfig
+from hypnostream.engine.tensorrt_device import TensorRtError, device
 from hypnostream.stream.clock import RealTimeClock, VirtualClock
 from hypnostream.stream.source import Arrival, Chunk
 from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
@@ -101,6 +102,19 @@ def test_asked_to_stop_it_flushes_and_closes_cleanly(bed: Path, tmp_path: Path, 
     assert summary.start_utc.timestamp() == pytest.approx(time.time(), abs=60.0)
     assert [channel.found for channel in summary.channels] == [True, False, False]
     assert (tmp_path / "report" / "hypnogram.png").exists()
+
+
+def test_a_backend_that_cannot_be_had_is_said_and_another_runs(bed: Path, tmp_path: Path) -> None:
+    with suppress(TensorRtError):
+        device()
+        pytest.skip("TensorRT can be used here")
+    bed.write_text(bed.read_text() + '[model]\nbackend = "tensorrt"\n')
+    with amplifier("fpz"), Client(f"ipc://{tmp_path}/out") as client, running(bed, tmp_path / "report"):
+        messages = iter(lambda: client.receive(STOPPED_WITHIN_S), None)
+        said = next(each for each in messages if isinstance(each, StatusMessage) and each.state == "backend_failed")
+        epoch = next(each for each in messages if isinstance(each, EpochMessage))
+    assert said.detail.startswith("TensorRT is not used: ")
+    assert epoch.origin.backend.startswith("onnxruntime")
 
 
 def test_stopped_before_a_sample_came_it_reports_an_empty_night(bed: Path, tmp_path: Path) -> None:

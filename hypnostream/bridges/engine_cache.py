@@ -1,0 +1,132 @@
+"""Engines of TensorRT on disk: built once a graph, GPU, TensorRT, precision and profile, and judged once.
+
+    NAME.engine   what TensorRT made; it is code that runs on the GPU
+    NAME.json     what it was made of, its SHA-256, and how it compared with onnxruntime
+
+An engine is trusted as a program is, so the folder is the user's own, closed to others; one that others can write
+to is refused. What does not match its manifest byte by byte is never loaded.
+"""
+
+import hashlib
+import logging
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from hypnostream.bounded_file import read_bounded
+from hypnostream.bridges.atomic import write_atomically
+from hypnostream.engine.parity import Parity
+from hypnostream.engine.tensorrt_build import Profile
+from hypnostream.engine.tensorrt_device import Precision, TensorRtError
+
+_logger = logging.getLogger("hypnostream.tensorrt")
+
+LARGEST_ENGINE_BYTES = 2 << 30
+LARGEST_MANIFEST_BYTES = 1 << 20
+
+
+class EngineKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that an engine depends on. `graph` is the SHA-256 of the ONNX graph that TensorRT was given."""
+
+    graph: str
+    tensorrt: str
+    gpu: str
+    compute_capability: str
+    precision: Precision
+    profile: Profile
+
+
+class EngineManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is kept beside an engine. `refused` is why it may not be used, "" when it may."""
+
+    key: EngineKey
+    sha256: str
+    parity: Parity
+    refused: str
+
+
+class StoredEngine(NamedTuple):
+    """An engine as it was read or built."""
+
+    plan: bytes
+    manifest: EngineManifest
+
+
+def cache_folder() -> Path:
+    """Where this user's engines are: below XDG_CACHE_HOME, or ~/.cache."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "hypnostream" / "engines"
+
+
+def engine_of(
+    folder: Path,
+    name: str,
+    key: EngineKey,
+    build: Callable[[], bytes],
+    judge: Callable[[bytes], tuple[Parity, str]],
+) -> StoredEngine:
+    """The engine called `name` for `key`: the stored one, else what `build` makes, judged and stored.
+
+    `judge` says how an engine compares and why it may not be used ("": it may). The log says why an engine is built.
+    Raises TensorRtError when the folder is not this user's own, or the disk does not take it.
+    """
+    _make_own(folder)
+    stored, why = read_engine(folder, name, key)
+    if stored is not None:
+        return stored
+    _logger.info("building the engine %s, which takes minutes: %s", name, why)
+    plan = build()
+    parity, refused = judge(plan)
+    manifest = EngineManifest(key, hashlib.sha256(plan).hexdigest(), parity, refused)
+    try:
+        write_atomically(folder / f"{name}.engine", plan)
+        write_atomically(folder / f"{name}.json", msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+    except OSError as error:
+        raise TensorRtError(f"{folder} does not take an engine: {error.strerror or error}") from error
+    _logger.info("built the engine %s: %s", name, refused or "as onnxruntime says")
+    return StoredEngine(plan, manifest)
+
+
+def read_engine(folder: Path, name: str, key: EngineKey) -> tuple[StoredEngine | None, str]:
+    """The stored engine, or why there is none that fits. `folder` must be this user's own."""
+    try:
+        raw = read_bounded(folder / f"{name}.json", LARGEST_MANIFEST_BYTES)
+        manifest = msgspec.json.decode(raw, type=EngineManifest)
+    except FileNotFoundError:
+        return None, "there is none yet"
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        return None, f"its manifest cannot be read ({error})"
+    fields = [
+        f"{field} was {getattr(manifest.key, field)}, is {getattr(key, field)}"
+        for field in EngineKey.__struct_fields__
+        if getattr(manifest.key, field) != getattr(key, field)
+    ]
+    if fields:
+        return None, "; ".join(fields)
+    try:
+        plan = read_bounded(folder / f"{name}.engine", LARGEST_ENGINE_BYTES)
+    except OSError as error:
+        return None, f"its file cannot be read ({error.strerror})"
+    if hashlib.sha256(plan).hexdigest() != manifest.sha256:
+        return None, "its file is not the one that its manifest is of"
+    return StoredEngine(plan, manifest), ""
+
+
+def _make_own(folder: Path) -> None:
+    """The folder is there, this user's, and closed to all others."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise TensorRtError(f"{folder} cannot be made: {error.strerror}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise TensorRtError(f"{folder} is no folder of this user's own, so no engine is loaded from it; remove it")
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077):
+        raise TensorRtError(
+            f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):o}), so no engine is loaded from it; "
+            f"`chmod 700` it, or remove it"
+        )

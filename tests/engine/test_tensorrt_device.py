@@ -1,0 +1,39 @@
+"""Why TensorRT cannot be used is said in a line; nothing crashes on the way."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from hypnostream.engine.tensorrt_build import Profile
+from hypnostream.engine.tensorrt_device import TensorRtError, device, version_of
+
+
+def test_a_machine_without_it_says_what_is_missing() -> None:
+    if find_spec("tensorrt") is not None:
+        pytest.skip("TensorRT is installed here")
+    with pytest.raises(TensorRtError, match=r"tensorrt.* not installed"):
+        device()
+
+
+def test_a_machine_without_a_gpu_says_so_and_lives() -> None:
+    pytest.importorskip("tensorrt", reason="needs TensorRT's own bindings")
+    pytest.importorskip("cuda.bindings", reason="needs cuda-bindings")
+    code = (
+        "from hypnostream.engine.tensorrt_device import TensorRtError, device\n"
+        "try:\n    print(device())\nexcept TensorRtError as error:\n    print('reason:', error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert said.startswith(("Device(", "reason: there is no"))
+
+
+@pytest.mark.parametrize(("text", "version"), [("8.6.1", (8, 6)), ("10.3.0.26", (10, 3)), ("11.0", (11, 0))])
+def test_versions_compare_as_numbers(text: str, version: tuple[int, int]) -> None:
+    assert version_of(text) == version
+
+
+@pytest.mark.parametrize("beds", [(0, 1, 2), (2, 1, 4), (1, 8, 4)])
+def test_a_profile_must_rise(beds: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="rises from 1"):
+        Profile(*beds)
