@@ -204,9 +204,10 @@ class Breathing:
         powers = self._arousals.powers(evidence.arousal, eeg, sees)
         arousals = [self._arousal(evidence, seconds, i, powers[i], bool(sees[i])) for i in range(seconds.count)]
         events = session.advance(replace(seconds, start=seconds.start - evidence.first), arousals)
-        for second, by in enumerate(session.told_by, seconds.start):
-            self._indices.breathed(second, bool(by & (BY_FLOW | BY_THERMISTOR)), bool(by & BY_EFFORT))
-        self._indices.saturated(each._replace(second=each.second + evidence.first) for each in session.settled)
+        by_flow = sum(by & (BY_FLOW | BY_THERMISTOR) > 0 for by in session.told_by)
+        by_effort = sum(by & BY_EFFORT > 0 for by in session.told_by)
+        self._indices.breathed(seconds.start // EPOCH_S, by_flow, by_effort)
+        self._indices.saturated(session.settled, evidence.first)
         percent = [_UNKNOWN if each.percent is None else round(each.percent) for each in session.settled]
         evidence.percent = np.append(evidence.percent, np.array(percent, np.uint8))
         count_seconds(evidence.quality, seconds.quality[self._sensors])
