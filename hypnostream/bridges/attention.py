@@ -1,4 +1,4 @@
-"""What a live session on LSL's clock has to look after each second, beside its results."""
+"""What a live session has to look after each second, beside its results."""
 
 import time
 
@@ -16,16 +16,20 @@ WALL_CLOCK_STEP_S = 1.0
 
 class Attention:
     """A sink that tells the source when the samples are due that complete a second, as streams come and change, and
-    the publisher how well the senders' clocks are known and what time of day it is.
+    unless the streams declare their time (`stream_clock`), the publisher how well the senders' clocks are known and
+    what time of day it is.
 
     `source` is an LslSource, or one that was shifted; any other is left alone.
     """
 
-    def __init__(self, source: LiveSource, bed: Bed, publisher: Publisher, t0_s: float) -> None:
+    def __init__(
+        self, source: LiveSource, bed: Bed, publisher: Publisher, t0_s: float, stream_clock: bool = False
+    ) -> None:
         inner = source.source if isinstance(source, ShiftedSource) else source
         self._source = inner if isinstance(inner, LslSource) else None
         self._shift_s = source.shift_s if isinstance(source, ShiftedSource) else 0.0
         self._bed, self._publisher, self._t0_s = bed, publisher, t0_s
+        self._stream_clock = stream_clock
         self._told_s: float | None = None
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
@@ -41,12 +45,13 @@ class Attention:
         """Look after it."""
         if self._source is None:
             return
-        self._publisher.utc_uncertainty_s = self._source.uncertainty_s
         due_s = self._t0_s + self._bed.look_ahead_s
         if due_s != self._told_s:
             self._told_s = due_s
             self._source.expect(due_s - self._shift_s)
-        self._look_at_the_wall(self._source.now_s + self._shift_s)
+        if not self._stream_clock:
+            self._publisher.utc_uncertainty_s = self._source.uncertainty_s
+            self._look_at_the_wall(self._source.now_s + self._shift_s)
 
     def _look_at_the_wall(self, now_s: float) -> None:
         """Stream time cannot be set, but this machine's clock can: by a time server, or by a sleep of the machine."""

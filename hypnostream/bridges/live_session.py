@@ -165,8 +165,8 @@ class LiveSession:
         """The live part, to its end."""
         sinks = self._sinks(report, publisher, bed)
         sinks.append(Observed(self._options.overseers, bed, publisher, keeper, self._log))
-        if not record.stream_clock:  # else no one but the streams knows when
-            sinks.append(Attention(source, bed, publisher, record.t0_s))
+        if not record.stream_clock or record.speed == 1:  # else the time of a sample says not when it comes
+            sinks.append(Attention(source, bed, publisher, record.t0_s, record.stream_clock))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self._outcome)
         if self._fallback:

@@ -113,7 +113,7 @@ class LslSource:
 
     def expect(self, t0_s: float) -> None:
         """Seconds are complete at `t0_s` and each whole second from it: from now on samples are looked for then, and
-        otherwise ten times a second."""
+        otherwise four times a second."""
         self._t0_s = float(t0_s)
         self._reader.send(Expect(self._t0_s))
 

@@ -42,7 +42,7 @@ class Begin(Message, frozen=True):
 
 
 class Expect(Message, frozen=True):
-    """To the reader: a second is complete at `t0_s` and each whole second from it, on the clock of LSL."""
+    """To the reader: a second is complete at `t0_s` and each whole second from it, on the clock of the stamps."""
 
     t0_s: float
 

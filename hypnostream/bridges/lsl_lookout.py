@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 OFTEN_S = 0.005  # as long as nobody said when seconds begin
-COARSE_S, FINE_S = 0.1, 0.003
+COARSE_S, FINE_S = 0.25, 0.003
 _WINDOW_S = 0.25  # of looking often for a sample that does not come
 _MARGIN_S = 0.01  # the looking begins so long before the usual moment,
 _EARLIER_S, _LATER = 0.02, 0.05  # which moves earlier by so much, later by such a share, as samples come
@@ -27,7 +27,7 @@ class _Awaited:
 
 
 class Lookout:
-    """All times are seconds on the clock of LSL. Single-threaded."""
+    """All times are seconds on the clock of the stamps. Single-threaded."""
 
     def __init__(self, t0_s: float | None = None) -> None:
         self._t0_s = t0_s
@@ -37,6 +37,10 @@ class Lookout:
     def expect(self, t0_s: float) -> None:
         """Seconds are complete at `t0_s` and each whole second from it."""
         self._t0_s = t0_s
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """What was learnt of the streams holds no more."""
         self._streams.clear()
 
     def forget(self, stream_id: str) -> None:

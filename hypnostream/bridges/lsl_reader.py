@@ -5,6 +5,7 @@ ends when its input does. `lsl.py` starts it, watches it and starts it again.
 """
 
 import ctypes
+import math
 import os
 import queue
 import signal
@@ -42,6 +43,7 @@ _ALIVE_EVERY_S = 0.5
 _LOOK_AROUND_S, _LOOK_AROUND_HURRIED_S = 0.25, 0.05
 _HURRIED_FOR_S = 5.0
 _SETTLE_S = 0.25  # outlets of one machine answer one after another; the first streams get their names in order
+_ASTRAY_S = 1.0  # more than this, and stream time is not what it was thought to be
 _FORGET_S = 1.5  # an outlet that answers no query for so long is not there
 _LEAVE_WITH_LSL = (
     8 << 20
@@ -59,6 +61,7 @@ class Reader:
         self._uids_before = {known.uid for known in begin.known}
         self._lookout = Lookout(begin.t0_s)
         self._inlets: dict[str, Inlet] = {}
+        self._clock_ahead_s = 0.0  # LSL's clock, of that of the stamps: that is another where streams declare it
         self._opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
         self._refused: set[str] = set()
         self._around_at = 0.0
@@ -91,10 +94,13 @@ class Reader:
         around_s = max(0.0, self._around_at - time.monotonic())
         if not self._inlets:
             return min(COARSE_S, around_s)
-        # Where the moment of a sample says nothing of when it comes, one looks often.
-        if any(inlet.description.stream_clock or not inlet.ready for inlet in self._inlets.values()):
+        if not all(inlet.ready for inlet in self._inlets.values()):
             return min(OFTEN_S, around_s)
-        return min(self._lookout.wait_s(float(pylsl.local_clock())), around_s)
+        return min(self._lookout.wait_s(self._now_s()), around_s)
+
+    def _now_s(self) -> float:
+        """Now, on the clock of the stamps."""
+        return float(pylsl.local_clock()) - self._clock_ahead_s
 
     def _look_around(self, at: float) -> None:
         hurried = self._roster.missing or at < self._hurried_until
@@ -135,8 +141,9 @@ class Reader:
             self._refuse(known.uid, known.stream_id, "it was announced and did not open")
 
     def _pull(self) -> None:
-        now_s = float(pylsl.local_clock())
+        now_s = self._now_s()
         due = self._lookout.due(now_s)
+        declared_s = -math.inf
         messages: list[Message] = []
         raw: list[bytes] = []
         for stream_id, inlet in list(self._inlets.items()):
@@ -156,6 +163,8 @@ class Reader:
             if pulled is not None:
                 self._roster.heard(stream_id, time.monotonic())
                 message, body, newest_s = pulled
+                if inlet.description.stream_clock and newest_s is not None:
+                    declared_s = max(declared_s, newest_s)
                 if isinstance(message, Samples):
                     messages.append(message)
                     raw.append(body)
@@ -166,6 +175,9 @@ class Reader:
             )
         if messages:
             self._backlog.put(messages, b"".join(raw), droppable=True)
+        if due is None and math.isfinite(declared_s) and abs(now_s - declared_s) > _ASTRAY_S:
+            self._clock_ahead_s += now_s - declared_s
+            self._lookout.begin_anew()
 
     def _close(self, stream_id: str, why: str) -> None:
         del self._inlets[stream_id]

@@ -22,7 +22,10 @@ from hypnostream.stream.source import Arrival, Chunk
 
 @dataclass(frozen=True)
 class Device:
-    """One stream: `chunk` samples are pushed when the last of them is due; `source_id` is "id NAME" unless given."""
+    """One stream: `chunk` samples are pushed when the last of them is due; `source_id` is "id NAME" unless given.
+
+    With `stream_clock` it declares its time, which counts from `base_s`.
+    """
 
     name: str
     rate_hz: float = 256.0
@@ -31,11 +34,14 @@ class Device:
     source_id: str | None = None
     unit: str = "uV"
     base_s: float = 0.0
+    stream_clock: bool = False
 
 
 def outlet_of(device: Device) -> pylsl.StreamOutlet:
     source_id = f"id {device.name}" if device.source_id is None else device.source_id
     info = pylsl.StreamInfo(device.name, "EEG", device.channels, device.rate_hz, "float32", source_id)
+    if device.stream_clock:
+        info.desc().append_child_value("clock", "stream")
     channels = info.desc().append_child("channels")
     for index in range(device.channels):
         channel = channels.append_child("channel")
@@ -56,7 +62,8 @@ def send(session_id: str, devices: Sequence[Device]) -> None:
                 numbers = next_numbers[index] + np.arange(device.chunk)
                 samples = np.zeros((device.chunk, device.channels), np.float32)
                 samples[:, 0] = numbers
-                outlet.push_chunk(samples, (device.base_s + numbers / device.rate_hz).tolist())
+                begins_s = 0.0 if device.stream_clock else device.base_s
+                outlet.push_chunk(samples, (begins_s + numbers / device.rate_hz).tolist())
                 next_numbers[index] += device.chunk
         time.sleep(0.002)
 

@@ -323,9 +323,14 @@ def test_a_session_that_resumes_waits_for_nothing(lsl_session_id: str) -> None:
 
 
 @pytest.mark.slow
-def test_with_seconds_expected_samples_come_when_one_is_complete(lsl_session_id: str) -> None:
+@pytest.mark.parametrize("stream_clock", [False, True])
+def test_with_seconds_expected_samples_come_when_one_is_complete(lsl_session_id: str, stream_clock: bool) -> None:
     """The moment is measured within this machine: what is left is the time from push to `take`."""
-    devices = [Device(f"prompt {name}", base_s=sender_time() + shift) for name, shift in (("a", 0.0), ("b", 0.011))]
+    begins_s = sender_time()
+    devices = [
+        Device(f"prompt {name}", base_s=begins_s + shift, stream_clock=stream_clock)
+        for name, shift in (("a", 0.0), ("b", 0.011))
+    ]
     with sending_device(lsl_session_id, *devices), reading("prompt", minimum=2) as source:
         t0_s = of(Chunk, take_until(source, lambda arrivals: of(Chunk, arrivals) != []))[0].timestamps[0]
         source.expect(float(t0_s))
@@ -340,7 +345,7 @@ def test_with_seconds_expected_samples_come_when_one_is_complete(lsl_session_id:
                 ends_s = t0_s + np.floor(chunk.timestamps[-1] - t0_s + 1.02 / 256)
                 completing = np.flatnonzero(chunk.timestamps >= ends_s - 1.02 / 256)
                 if len(completing) and chunk.timestamps[0] < ends_s and time.monotonic() > deadline - 5.0:
-                    last_s = chunk.timestamps[-1]
+                    last_s = chunk.timestamps[-1] + (begins_s if stream_clock else 0.0)
                     late_s.append(sender_time() - last_s)
         assert prove(arrivals, "prompt a") == prove(arrivals, "prompt b") == 0
         assert batches < 8 * 60  # of 256 pushes in that time

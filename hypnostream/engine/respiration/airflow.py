@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from hypnostream.engine.respiration.baseline import (
     fresh_baseline,
     not_counted,
     renew_baseline,
+    take_second,
 )
 from hypnostream.engine.respiration.envelope import DELAY_S, TICK_S, TICKS, EnvelopeSettings, EnvelopeState
 from hypnostream.engine.respiration.history import (
@@ -38,6 +40,7 @@ _ROWS = 5  # four sensors and the sum of the belts
 _FAR_TICKS = 20  # a breath's turning point is looked for so far back
 _BREATH_BEGINS = 0.15  # of its excursion
 _FALLING_S = 2  # so long before it is seen to be low an excursion falls
+_ALL_NORMAL: Final = [NORMAL] * TICKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,63 +91,68 @@ def take_seconds(
     Of each second in turn, what airflow is, in order of time: at every tick at which its level changes, and at its end.
     Times are in seconds of the session. All of it is to be taken, and with each second the state is as of it.
     """
-    done = 0
-    while done < len(samples):
+    ticks = env.smoothed(state.envelope, samples, known)
+    while ticks.shape[1]:
         stride = prepared(
             state.envelope,
             settings.envelope,
             state.baseline.level,
             settings.rules,
             state.history.next_second,
-            samples[done:],
-            known[done:],
+            ticks,
         )
-        for place in range(stride.count):
-            yield _judged(state, settings, stride, place)
-        done += stride.count
+        for told in _judged(state, settings, stride):
+            state.history.next_second += 1
+            yield told
+        ticks = ticks[:, TICKS * stride.count :]
 
 
-def _judged(state: AirflowState, settings: AirflowSettings, stride: Stride, place: int) -> list[Airflow]:
-    second = state.history.next_second
-    left, excursion = stride.ticks(place), stride.excursion[place]
-    _silence(state, settings, stride.ends[place], left, excursion)
-    levels, sensors = _levels(left, stride.flowing[place], settings)
-    told = _told(state, second, levels, sensors, stride.behind(place))
-    _remember(state, left[:, -1], sensors, stride.phases[place])
-    _renew_baseline(state, settings, second, excursion, levels, sensors)
+def _judged(state: AirflowState, settings: AirflowSettings, stride: Stride) -> list[list[Airflow]]:
+    """What is told of each second of the stride. They are remembered at once, and known as they are counted."""
+    first = state.history.next_second
+    state.history.window_s = state.envelope.window_ticks * TICK_S + DELAY_S
+    _silence(state, settings, stride)
+    told: list[list[Airflow]] = []
+    told_by: list[int] = []
+    deep: list[bool] = []
+    low = False
+    for place in range(stride.count):
+        levels, sensors = _levels(stride, place, settings)
+        told.append(_told(state, first + place, levels, sensors, stride.behind(place)))
+        told_by.append(sensors)
+        low = max(levels) >= REDUCED
+        in_event = _in_event(state, settings, first + place, low, levels[-1])
+        deep.append(take_second(state.baseline, settings.baseline, first + place, in_event))
+    _remember(state, first, stride, told_by)
+    _renew(state, settings, first, stride, deep, 0 if low else told_by[-1])
     return told
 
 
-def _silence(
-    state: AirflowState,
-    settings: AirflowSettings,
-    ends: list[float],
-    left: NDArray[np.float64],
-    excursion: NDArray[np.float64],
-) -> None:
-    """A sensor that shows nothing for too long is off, and unknown (`left` (5, 5) becomes NaN).
+def _silence(state: AirflowState, settings: AirflowSettings, stride: Stride) -> None:
+    """A sensor that shows nothing for too long is off, and unknown (what is `left` becomes NaN).
 
-    What it shows while it shows nothing is not counted to its baseline (`excursion` (5,) becomes NaN): it must come
+    What it shows while it shows nothing is not counted to its baseline (its `excursion` becomes NaN): it must come
     back to what it was.
     """
-    silent = [row for row, last in enumerate(ends) if last < settings.rules.absent_below]
-    since_s = state.silent_s[silent] + 1 if silent else state.silent_s[:0]
-    state.silent_s[:] = 0
-    if silent:
-        state.silent_s[silent] = since_s
-        excursion[silent] = np.nan
-        state.baseline.age_s[silent] = 0
-        rows = np.array(silent)
-        limit_s = np.where(rows < THORAX, settings.rules.longest_s, settings.belt_off_s)
-        left[rows[since_s > limit_s]] = np.nan
+    for place, ends in enumerate(stride.ends):
+        silent = [row for row, last in enumerate(ends) if last < settings.rules.absent_below]
+        since_s = state.silent_s[silent] + 1 if silent else state.silent_s[:0]
+        state.silent_s[:] = 0
+        if silent:
+            state.silent_s[silent] = since_s
+            stride.excursion[silent, place] = np.nan
+            state.baseline.age_s[silent] = -place  # 0 by then: it is counted on at the stride's end
+            limit_s = np.where(np.array(silent) < THORAX, settings.rules.longest_s, settings.belt_off_s)
+            for row in np.array(silent)[since_s > limit_s].tolist():
+                stride.ticks(place)[row] = ends[row] = np.nan
 
 
-def _levels(left: NDArray[np.float64], flowing: bool, settings: AirflowSettings) -> tuple[list[int], int]:
+def _levels(stride: Stride, place: int, settings: AirflowSettings) -> tuple[list[int], int]:
     """The level at each tick, and the sensors that told of it. Where flow is normal nothing else can change that."""
-    if flowing:
-        thermistor_end = float(left[THERMISTOR, -1])
-        return [NORMAL] * TICKS, BY_FLOW | BY_THERMISTOR * (thermistor_end == thermistor_end)
-    by_row = left.tolist()  # of so few numbers it is faster than by numpy
+    if stride.flowing[place]:
+        thermistor_end = stride.ends[place][THERMISTOR]
+        return _ALL_NORMAL, BY_FLOW | BY_THERMISTOR * (thermistor_end == thermistor_end)
+    by_row = stride.ticks(place).tolist()  # of so few numbers it is faster than by numpy
     flow, thermistor, effort = by_row[FLOW], by_row[THERMISTOR], by_row[EFFORT_SUM]
     if not any(one == one or other == other for one, other in zip(flow, thermistor, strict=True)):
         return [_by_effort(each, settings) for each in effort], BY_EFFORT if effort[-1] == effort[-1] else 0
@@ -181,6 +189,8 @@ def _coded(reduced: bool, absent: bool) -> int:
 
 
 def _told(state: AirflowState, second: int, levels: list[int], sensors: int, behind: int) -> list[Airflow]:
+    if levels is _ALL_NORMAL and state.level == NORMAL:
+        return [Airflow(second + 1.0, NORMAL, second + 1.0)]
     told: list[Airflow] = []
     for tick, level in enumerate(levels):
         now_s = second + (tick + 1) * TICK_S
@@ -220,42 +230,40 @@ def _since_s(state: AirflowState, row: int, behind: int, falls: bool, level: int
     return at_s - (len(seen) - 1 - int(still[-1]) if len(still) else 0) * TICK_S
 
 
-def _remember(state: AirflowState, left: NDArray[np.float64], sensors: int, phase: float) -> None:
-    history = state.history
-    place = history.next_second % HISTORY_S
-    history.left[:, place] = left
-    history.sensors[place] = sensors
-    history.phase[place] = phase
-    history.window_s = state.envelope.window_ticks * TICK_S + DELAY_S
-    history.next_second += 1
-
-
-def _renew_baseline(
-    state: AirflowState,
-    settings: AirflowSettings,
-    second: int,
-    excursion: NDArray[np.float64],
-    levels: list[int],
-    sensors: int,
-) -> None:
-    """Let the second count to the baseline, or not, and seconds before it again, once it is seen what they were."""
-    low = max(levels) >= REDUCED
-    if not low and state.low_from >= 0:
-        if second - state.low_from + state.history.window_s < settings.rules.least_s:
+def _in_event(state: AirflowState, settings: AirflowSettings, second: int, low: bool, last: int) -> bool:
+    """Whether a second is in an event for the baseline; what came before it is known better now, and counts again or
+    no more. `last` is its last level."""
+    if not low:
+        if state.low_from >= 0 and second - state.low_from + state.history.window_s < settings.rules.least_s:
             count_again(state.baseline, state.low_from, second)
         state.low_from = -1
-    if low and state.low_from < 0:
+        return False
+    if state.low_from < 0:
         state.low_from = max(0, second - _FALLING_S)
         not_counted(state.baseline, state.low_from, second)
-    in_event = low
-    if low and second - state.low_from > settings.rules.longest_s and levels[-1] == REDUCED:
+    if second - state.low_from > settings.rules.longest_s and last == REDUCED:
         count_again(state.baseline, state.low_from, second)  # no event lasts so long: this is how he breathes now
-        in_event = False
-    envelope = state.envelope
+        return False
+    return True
+
+
+def _remember(state: AirflowState, first: int, stride: Stride, told_by: list[int]) -> None:
+    history = state.history
+    places = np.arange(first, first + stride.count) % HISTORY_S
+    history.left[:, places] = stride.left[:, TICKS - 1 :: TICKS]
+    history.sensors[places] = told_by
+    history.phase[places] = stride.phases
+
+
+def _renew(
+    state: AirflowState, settings: AirflowSettings, first: int, stride: Stride, deep: list[bool], sensors: int
+) -> None:
+    """With every fifth second the baseline, and by its `sensors` (0: they say nothing of normal breaths) the window."""
+    envelope, last = state.envelope, first + stride.count - 1
     renew_baseline(
-        state.baseline, settings.baseline, second, excursion, in_event, max(1, envelope.window_ticks // TICKS)
+        state.baseline, settings.baseline, first, stride.excursion, deep, max(1, envelope.window_ticks // TICKS)
     )
-    if not low and sensors and second % RENEWED_EVERY_S == 0:
+    if sensors and last % RENEWED_EVERY_S == 0:
         row = FLOW if sensors & BY_FLOW else THERMISTOR if sensors & BY_THERMISTOR else EFFORT_SUM
         period_s = env.breath_period_s(envelope.smooth[row], float(state.baseline.level[row]), settings.envelope)
         if period_s is not None:

@@ -6,6 +6,7 @@ row of them pulls it down; in the breaths after an event one counts at most as m
 hyperventilation does not push it up. Where too little is left, the last baseline stands for a while.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,31 +55,41 @@ def fresh_baseline(rows: int) -> BaselineState:
     )
 
 
+def take_second(state: BaselineState, settings: BaselineSettings, second: int, in_event: bool) -> bool:
+    """Take whether the next second was in an event; whether it is one of the deeper breaths after one."""
+    state.in_event[second % BASELINE_S] = in_event
+    if in_event:
+        state.recovery_left_s = settings.recovery_s
+        return False
+    recovers = state.recovery_left_s > 0
+    state.recovery_left_s -= recovers
+    return recovers
+
+
 def renew_baseline(
     state: BaselineState,
     settings: BaselineSettings,
-    second: int,
+    first: int,
     excursion: NDArray[np.float64],
-    in_event: bool,
+    deep: Sequence[bool],
     breath_s: int,
 ) -> None:
-    """Take what `second` was: `excursion` (rows,), and whether it was in an event; `breath_s` is about one breath.
+    """Take the `excursion` (rows, n) of the seconds from `first` on, which were taken by `take_second`, and which of
+    them it called `deep`; `breath_s` is about one breath.
 
-    The level changes with every fifth second alone, so that those between can be prepared together.
+    The level changes with every fifth second alone, so that those up to it can be taken together.
     """
-    place, renews = second % BASELINE_S, second % RENEWED_EVERY_S == 0
-    if in_event:
-        state.recovery_left_s = settings.recovery_s
-    elif state.recovery_left_s:
-        state.recovery_left_s -= 1
+    count = len(deep)
+    if any(deep):
         # What is about as deep as before counts as just so, or noise would lower it with every event.
-        excursion = np.where(excursion > _AS_BEFORE * state.level, state.level, excursion)
-    state.excursion[:, place] = excursion
-    state.in_event[place] = in_event
-    state.age_s += 1
-    if renews and not in_event:
-        _renew(state, settings, breath_s)
-    if renews:
+        level = state.level[:, None]
+        excursion = np.where((excursion > _AS_BEFORE * level) & np.array(deep), level, excursion)
+    state.excursion[:, np.arange(first, first + count) % BASELINE_S] = excursion
+    state.age_s += count
+    last = first + count - 1
+    if last % RENEWED_EVERY_S == 0:
+        if not state.in_event[last % BASELINE_S]:
+            _renew(state, settings, breath_s)
         state.level[state.age_s > settings.stands_s] = np.nan
 
 
@@ -93,7 +104,7 @@ def not_counted(state: BaselineState, first: int, stop: int) -> None:
 
 
 def _renew(state: BaselineState, settings: BaselineSettings, breath_s: int) -> None:
-    counted = ~np.isnan(state.excursion) & ~state.in_event
+    counted = ~(np.isnan(state.excursion) | state.in_event)
     count = counted.sum(axis=1)
     enough = count >= settings.least_s
     if not enough.any():
@@ -119,5 +130,7 @@ def _three_largest(breaths: NDArray[np.float64], breath_s: int) -> float:
     for _ in range(3):
         at = int(breaths.argmax())
         total += float(breaths[at])
-        breaths[np.arange(at - breath_s, at + breath_s + 1) % BASELINE_S] = 0.0
+        breaths[max(0, at - breath_s) : at + breath_s + 1] = 0.0
+        breaths[: max(0, at + breath_s + 1 - BASELINE_S)] = 0.0  # it is a ring
+        breaths[BASELINE_S + min(0, at - breath_s) :] = 0.0
     return total / 3

@@ -218,10 +218,10 @@ class Breathing:
         if self._beliefs is not None and evidence.beliefs is not None:
             begin_s = self.t0_s + evidence.first
             events, alone = self._beliefs.take(evidence.beliefs, session.seen, heart, powers[:, :3], events, begin_s)
-        for i, seen in enumerate(session.seen):
-            by, second = seen.told_by, seconds.start + i
-            self._indices.breathed(second, bool(by & (BY_FLOW | BY_THERMISTOR)), bool(by & BY_EFFORT or alone[i]))
-        self._indices.saturated(each._replace(second=each.second + evidence.first) for each in session.settled)
+        told_by = np.array([seen.told_by for seen in session.seen])
+        by_flow, by_effort = told_by & (BY_FLOW | BY_THERMISTOR) > 0, told_by & BY_EFFORT > 0
+        self._indices.breathed(seconds.start // EPOCH_S, int(by_flow.sum()), int((by_effort | alone).sum()))
+        self._indices.saturated(session.settled, evidence.first)
         percent = [_UNKNOWN if each.percent is None else round(each.percent) for each in session.settled]
         evidence.percent = np.append(evidence.percent, np.array(percent, np.uint8))
         count_seconds(evidence.quality, seconds.quality[self._sensors])

@@ -1,16 +1,14 @@
 """Desaturations of settled seconds: a causal baseline, and what falls below it and comes back."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hypnostream.engine.respiration.event import Status
 from hypnostream.engine.respiration.saturation import HELD, Settled
+from hypnostream.engine.respiration.stable_saturation import StableSaturation
 
-OLDEST_S: Final = 300  # a stable second older than this says nothing of now; also the length of the ring
+OLDEST_S: Final = 300  # a stable second older than this says nothing of now
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +73,14 @@ class Desaturation:
 
 @dataclass(slots=True)
 class DesaturationState:
-    """`stable` (OLDEST_S,) holds stable second s at s % OLDEST_S, NaN for the others.
+    """`stable` are the stable seconds of the last OLDEST_S.
 
     `ceiling` is the highest value since a desaturation that is not quite over, infinite otherwise; `high_s` the last
     second near the baseline; `unknown_s` how long nothing has been known. `peak` is the highest value since the nadir
     of `current`, last seen at `peak_s`, and `known_to_peak_s` how many of its seconds were known until then.
     """
 
-    stable: NDArray[np.float32] = field(default_factory=lambda: np.full(OLDEST_S, np.nan, np.float32))
+    stable: StableSaturation
     baseline: float = math.nan
     ceiling: float = math.inf
     high_s: int = -1
@@ -116,9 +114,8 @@ def detect(
 
 def _unknown(state: DesaturationState, second: int, why: str, settings: DesaturationSettings) -> list[Desaturation]:
     state.unknown_s += 1
-    state.stable[second % OLDEST_S] = np.nan
     if state.current is None:
-        state.baseline = _baseline(state.stable, second, settings)
+        _renew_baseline(state, second, settings)
         return []
     if why == HELD:
         return [_close(state, state.current, second, "held", settings)]
@@ -132,25 +129,23 @@ def _stable(
 ) -> list[Desaturation]:
     reference = state.reference
     if reference - percent >= settings.percent[0] - settings.rounding_percent:
-        fallen = np.arange(max(state.high_s + 1, second - settings.longest_s + 1), second + 1) % OLDEST_S
-        known_s = int(np.isfinite(state.stable[fallen[:-1]]).sum()) + 1
-        state.stable[fallen] = np.nan
-        return [_open(state, second + 1 - len(fallen), second, percent, reference, known_s)]
+        start = max(state.high_s + 1, second - settings.longest_s + 1)
+        known_s = state.stable.take_back(start) + 1
+        return [_open(state, start, second, percent, reference, known_s)]
     if not reference - percent > settings.back_percent + settings.rounding_percent:  # also where there is no baseline
         state.high_s = second
     if state.ceiling < math.inf:
         higher = max(state.ceiling, percent)
         back = higher >= state.baseline - settings.back_percent - settings.rounding_percent
         state.ceiling = math.inf if back else higher
-    state.stable[second % OLDEST_S] = percent
-    state.baseline = _baseline(state.stable, second, settings)
+    state.stable.append(second, percent)
+    _renew_baseline(state, second, settings)
     return []
 
 
 def _lasting(
     state: DesaturationState, current: Desaturation, second: int, percent: float, settings: DesaturationSettings
 ) -> list[Desaturation]:
-    state.stable[second % OLDEST_S] = np.nan
     slack = settings.rounding_percent
     known_s = current.known_s + 1
     least = settings.percent[0] - slack
@@ -195,7 +190,7 @@ def _limited(
         return []
     state.high_s = second
     state.ceiling = math.inf
-    state.stable[:] = np.nan
+    state.stable.clear()
     state.baseline = math.nan
     return [_close(state, current, second + 1, "limit", settings)]
 
@@ -230,12 +225,8 @@ def _close(
     return replace(current, revision=current.revision + 1, status=status, end_s=end, ended=why)
 
 
-def _baseline(stable: NDArray[np.float32], second: int, settings: DesaturationSettings) -> float:
-    """The quantile of the last stable seconds, NaN when they are too few; `second` is the newest place of the ring."""
-    place = second % OLDEST_S + 1
-    ordered = np.concatenate((stable[place:], stable[:place]))
-    values = ordered[~np.isnan(ordered)][-settings.baseline_s :]
-    if len(values) < settings.least_baseline_s:
-        return math.nan
-    rank = int(settings.baseline_quantile * (len(values) - 1))
-    return float(np.partition(values, rank)[rank])
+def _renew_baseline(state: DesaturationState, second: int, settings: DesaturationSettings) -> None:
+    """The quantile of the last stable seconds, NaN when they are too few; `second` is the newest."""
+    state.stable.forget_before(second + 1 - OLDEST_S)
+    enough = len(state.stable.ordered) >= settings.least_baseline_s
+    state.baseline = state.stable.quantile(settings.baseline_quantile) if enough else math.nan

@@ -85,18 +85,28 @@ def smoothed(state: EnvelopeState, samples: NDArray[np.float64], known: NDArray[
     return ticks.swapaxes(0, 1).reshape(rows, -1)
 
 
-def excursions(state: EnvelopeState, settings: EnvelopeSettings, ticks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take the next seconds' `ticks` (rows, 5 n); the excursion at each, likewise, NaN where it is not known."""
-    count = ticks.shape[1]
+def excursions(
+    state: EnvelopeState, settings: EnvelopeSettings, ticks: NDArray[np.float64], derived: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Take the next seconds' `ticks` (rows, 5 n) and those `derived` (5 n,) of them; the excursion at each (rows and
+    derived, 5 n), NaN where it is not known."""
+    count, window = ticks.shape[1], state.window_ticks
     state.smooth[:, :-count] = state.smooth[:, count:]
-    state.smooth[:, -count:] = ticks
-    windows = state.smooth.T[_window_index(state.window_ticks, count)]  # (window, 5 n, rows), which is reduced fastest
-    excursion: NDArray[np.float64] = np.fmax.reduce(windows, axis=0).T - np.fmin.reduce(windows, axis=0).T
-    unknown = np.isnan(windows)
+    state.smooth[:-1, -count:], state.smooth[-1, -count:] = ticks, derived
+    recent = state.smooth[:, 1 - count - window :]
+    largest = np.concatenate((recent, -recent))  # over windows of one tick, of two, of four
+    width = 1
+    while width < window:
+        step = min(width, window - width)
+        largest = np.fmax(largest[:, :-step], largest[:, step:])
+        width += step
+    rows = len(recent)
+    excursion: NDArray[np.float64] = largest[:rows] + largest[rows:]
+    unknown = np.isnan(recent)
     if unknown.any():
-        known_share = 1 - unknown.mean(axis=0).T
-        excursion[known_share < settings.known_share] = np.nan
-        excursion[np.isnan(ticks)] = np.nan
+        passed = np.cumsum(np.pad(unknown, ((0, 0), (1, 0))), axis=1)
+        known_share = 1 - (passed[:, window:] - passed[:, :-window]) / window
+        excursion[(known_share < settings.known_share) | unknown[:, -count:]] = np.nan
     return excursion
 
 
@@ -118,10 +128,3 @@ def _running_mean() -> NDArray[np.float64]:
     for tick in range(TICKS):
         weights[tick * _STEP : tick * _STEP + RESPIRATION_HZ, tick] = 1 / RESPIRATION_HZ
     return weights
-
-
-@cache
-def _window_index(ticks: int, count: int) -> NDArray[np.int64]:
-    """(ticks, count) places in the kept ticks of the windows that end with each of the last `count`."""
-    ends = KEPT_S * TICKS - count + np.arange(count) + 1
-    return np.asarray(ends + np.arange(-ticks, 0)[:, None])

@@ -124,15 +124,16 @@ class RunningIndices:
         """Take the final stage of an epoch, None when it has none. Raises ValueError for a name not in STAGES."""
         _put(self.state.stages, epoch, UNSCORED if stage is None else STAGES.index(stage), UNSCORED)
 
-    def breathed(self, second: int, known: bool, surrogate: bool = False) -> None:
-        """Take whether a second had airflow in which events could be seen, or belts alone in which surrogates could."""
-        _count(self.state.breathing_s, second // EPOCH_S, int(known))
-        _count(self.state.surrogate_s, second // EPOCH_S, int(surrogate))
+    def breathed(self, epoch: int, known_s: int, surrogate_s: int = 0) -> None:
+        """Take how many more seconds of an epoch had airflow in which events could be seen, or belts alone in which
+        surrogates could."""
+        _count(self.state.breathing_s, epoch, known_s)
+        _count(self.state.surrogate_s, epoch, surrogate_s)
 
-    def saturated(self, seconds: Iterable[OximetrySecond]) -> None:
-        """Take settled seconds of the oximeter."""
+    def saturated(self, seconds: Iterable[OximetrySecond], first: int = 0) -> None:
+        """Take settled seconds of the oximeter, which count theirs from `first`."""
         for each in seconds:
-            epoch = each.second // EPOCH_S
+            epoch = (first + each.second) // EPOCH_S
             self.state.unknown_s += each.percent is None
             _count(self.state.saturation_s, epoch, int(each.percent is not None))
             _count(self.state.low_s, epoch, int(each.percent is not None and each.percent < LOW_PERCENT))

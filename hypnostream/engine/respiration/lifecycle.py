@@ -15,7 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, Protocol
 
 from hypnostream.engine.respiration.event import Event, Status
-from hypnostream.engine.respiration.rules import Evidence, HypopneaRule, RuleSettings, deniable, fell, met
+from hypnostream.engine.respiration.rules import (
+    SURROGATE_HYPOPNEA,
+    Evidence,
+    HypopneaRule,
+    RuleSettings,
+    deniable,
+    fell,
+    met,
+)
 
 UNKNOWN, NORMAL, REDUCED, ABSENT = range(4)
 # A level's beginning is told no later than this after it.
@@ -101,6 +109,7 @@ class Lifecycle:
 
     def __init__(self, settings: RuleSettings, prefix: str = "respiratory") -> None:
         self.settings, self.prefix = settings, prefix
+        self._any_rule = (*settings.hypopnea_rules, SURROGATE_HYPOPNEA)
         self.state = LifecycleState()
 
     def step(self, airflow: Airflow, judge: Judge) -> list[Event]:
@@ -199,14 +208,16 @@ class Lifecycle:
             return []
         if now_s < record.end_s + self.settings.merge_gap_s + TOLD_WITHIN_S and not ended:
             return []
-        verdict = self._verdict(record, record.end_s, judge)
         if record.apnea:
             self.state.records.remove(record)
-            return self._say(record, "final", verdict)
+            return self._say(record, "final", self._verdict(record, record.end_s, judge))
         evidence = judge.evidence(record.start_s, record.end_s)
+        seen = now_s >= record.end_s + self.settings.evidence_s
+        if not (seen or ended or met(self._any_rule, evidence)):
+            return []
+        verdict = self._verdict(record, record.end_s, judge)
         rules = verdict.hypopnea_rules
         rule = met(rules, evidence)
-        seen = now_s >= record.end_s + self.settings.evidence_s
         if seen or ended or (rule is not None and rule == rules[0]):
             self.state.records.remove(record)
         said_final = record.said.status != "preliminary"

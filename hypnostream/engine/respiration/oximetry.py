@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hypnostream.engine.respiration.desaturation import Desaturation, DesaturationSettings, DesaturationState, detect
 from hypnostream.engine.respiration.saturation import SaturationSettings, SaturationState, settle
+from hypnostream.engine.respiration.stable_saturation import StableSaturation
 from hypnostream.stream.channels import OK
 
 HISTORY_S: Final = 900  # the longest event and what is linked to it lie within
@@ -37,8 +38,8 @@ class OximetryState:
     settled: int
     percent: NDArray[np.float32]
     baseline: NDArray[np.float32]
+    desaturation: DesaturationState
     saturation: SaturationState = field(default_factory=SaturationState)
-    desaturation: DesaturationState = field(default_factory=DesaturationState)
 
 
 class OximetrySecond(NamedTuple):
@@ -76,8 +77,9 @@ class Oximetry:
         self.t0_s = t0_s
         self.settings = settings or OximetrySettings()
         nothing = np.full(HISTORY_S, np.nan, np.float32)
-        self.state = OximetryState(first_second, first_second, nothing, nothing.copy())
-        self.state.desaturation.high_s = first_second - 1
+        desaturation = DesaturationState(StableSaturation(self.settings.desaturation.baseline_s))
+        desaturation.high_s = first_second - 1
+        self.state = OximetryState(first_second, first_second, nothing, nothing.copy(), desaturation)
 
     def snapshot(self) -> OximetryState:
         """A copy of all that is remembered."""
@@ -98,15 +100,10 @@ class Oximetry:
         Raises:
             ValueError: the two are not of the same seconds.
         """
-        values = percent.reshape(-1)
-        if quality.shape != values.shape:
-            raise ValueError(f"{values.size} samples of saturation with {quality.size} codes of quality")
-        said: list[OximetrySecond] = []
-        for value, code in zip(values.tolist(), quality.tolist(), strict=True):
-            said += self._second(value if code == OK else math.nan)
-        return said
+        return [each for value in as_known(percent, quality) for each in self.second(value)]
 
-    def _second(self, percent: float) -> list[OximetrySecond]:
+    def second(self, percent: float) -> list[OximetrySecond]:
+        """Take the next second, NaN where it is not known; the seconds that are settled by it."""
         state, said = self.state, []
         state.next_second += 1
         for settled in settle(state.saturation, percent, state.desaturation.reference, self.settings.saturation):
@@ -170,9 +167,20 @@ class Oximetry:
         )
 
     def _read(self, ring: NDArray[np.float32], start_s: float, end_s: float) -> NDArray[np.float32]:
-        seconds = np.arange(math.ceil(start_s - self.t0_s), math.ceil(end_s - self.t0_s))
-        there = (seconds < self.state.settled) & (seconds >= max(0, self.state.settled - HISTORY_S))
-        return np.where(there, ring[seconds % HISTORY_S], np.float32(np.nan))
+        first, stop = math.ceil(start_s - self.t0_s), math.ceil(end_s - self.t0_s)
+        oldest, settled = max(0, self.state.settled - HISTORY_S), self.state.settled
+        read = np.full(max(0, stop - first), np.nan, np.float32)
+        if (there := min(stop, settled)) > (begins := max(first, oldest)):
+            read[begins - first : there - first] = ring.take(range(begins, there), mode="wrap")
+        return read
+
+
+def as_known(percent: NDArray[np.float32], quality: NDArray[np.uint8]) -> list[float]:
+    """Seconds, percent (n,) or (n, 1), NaN for those whose quality (n,) is not good. Raises ValueError for others."""
+    values = percent.reshape(-1)
+    if quality.shape != values.shape:
+        raise ValueError(f"{values.size} samples of saturation with {quality.size} codes of quality")
+    return [value if code == OK else math.nan for value, code in zip(values.tolist(), quality.tolist(), strict=True)]
 
 
 def _or_none(value: float) -> float | None:

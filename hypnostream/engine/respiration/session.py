@@ -18,7 +18,13 @@ from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.respiration.history import HISTORY_S, ROW_NAMES
 from hypnostream.engine.respiration.judgement import Judgement
 from hypnostream.engine.respiration.lifecycle import Lifecycle, LifecycleState
-from hypnostream.engine.respiration.oximetry import Oximetry, OximetrySecond, OximetrySettings, OximetryState
+from hypnostream.engine.respiration.oximetry import (
+    Oximetry,
+    OximetrySecond,
+    OximetrySettings,
+    OximetryState,
+    as_known,
+)
 from hypnostream.engine.respiration.sensor_quality import RECENT_S, states_of
 from hypnostream.stream.channels import MISSING, NEVER_PRESENT, OK, ChannelSpec
 from hypnostream.stream.seconds import Seconds
@@ -143,7 +149,8 @@ class RespirationSession:
         events: list[Event] = []
         self.settled, self.seen = [], []
         coming = take_seconds(self._airflow, self.settings.airflow, samples, known)
-        channels = list(seconds.channels)
+        channels, judgement = list(seconds.channels), self._judgement()
+        saturation = as_known(percent, percent_quality)
         for i in range(seconds.count):
             self._quality[channels, self._next_second % RECENT_S] = seconds.quality[:, i]
             said_before = len(events)
@@ -151,17 +158,17 @@ class RespirationSession:
                 self.tell_arousals(*arousals[i])
                 events += arousals[i][0]
             oxygen = math.nan, math.nan
-            for settled in self._oximetry.advance(percent[i], percent_quality[i : i + 1]):
+            for settled in self._oximetry.second(saturation[i]):
                 events += self._desaturations(settled)
                 self.settled.append(settled)
                 if settled.second == self._next_second and settled.percent is not None:
                     oxygen = settled.percent, math.nan if settled.baseline is None else settled.baseline
-            judgement = self._judgement()
             for airflow in next(coming):
                 since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
                 events += self._lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
             self._next_second += 1
-            events[said_before:] = self.witnessed(events[said_before:])
+            if len(events) > said_before:
+                events[said_before:] = self.witnessed(events[said_before:])
             history, place = self._airflow.history, (self._next_second - 1) % HISTORY_S
             left, phase = history.left[:, place].copy(), float(history.phase[place])
             self.seen.append(Seen(int(history.sensors[place]), left, phase, *oxygen, len(events)))

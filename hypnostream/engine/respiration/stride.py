@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from hypnostream.engine.respiration import envelope as env
 from hypnostream.engine.respiration.baseline import RENEWED_EVERY_S
 from hypnostream.engine.respiration.effort import belts_phases
 from hypnostream.engine.respiration.envelope import TICKS, EnvelopeSettings, EnvelopeState
-from hypnostream.engine.respiration.history import ABDOMEN, FLOW, THORAX
+from hypnostream.engine.respiration.history import EFFORT_SUM, FLOW, THORAX
 from hypnostream.engine.respiration.rules import RuleSettings
 
 
@@ -21,7 +20,7 @@ from hypnostream.engine.respiration.rules import RuleSettings
 class Stride:
     """`count` seconds, n.
 
-    `excursion` (n, 5) is that of the end of each second, `left` (5, 5 n) what is left of the baseline at each tick,
+    `excursion` (5, n) is that of the end of each second, `left` (5, 5 n) what is left of the baseline at each tick,
     `ends` its values at the end of each second, `flowing` whether flow tells of normal breathing throughout a second,
     `phases` are between the belts.
     """
@@ -48,33 +47,44 @@ def prepared(
     level: NDArray[np.float64],
     rules: RuleSettings,
     second: int,
-    samples: NDArray[np.float64],
-    known: NDArray[np.bool_],
+    ticks: NDArray[np.float64],
 ) -> Stride:
-    """The stride that begins with `second`, as long as it may be, of `samples` (n, 4, 25) that are `known` (n, 4).
+    """The stride that begins with `second`, as long as it may be, of the `ticks` (4, 5 n) of the next seconds.
 
     `level` (5,) is the baseline. The envelope is brought to the stride's end.
     """
-    count = min(len(samples), -second % RENEWED_EVERY_S + 1)
-    ticks = env.smoothed(envelope, samples[:count], known[:count])
-    thorax, abdomen = ticks[THORAX : ABDOMEN + 1] / level[THORAX : ABDOMEN + 1, None]
-    # The sum of the belts, each of which counts by its own baseline: the mean of those that are known.
-    total = np.where(np.isnan(thorax), abdomen, np.where(np.isnan(abdomen), thorax, (thorax + abdomen) / 2))
-    excursion = env.excursions(envelope, settings, np.concatenate((ticks, total[None])))
+    count = min(ticks.shape[1] // TICKS, -second % RENEWED_EVERY_S + 1)
+    ticks = ticks[:, : TICKS * count]
+    excursion = env.excursions(envelope, settings, ticks, _of_both(ticks[THORAX:] / level[THORAX:EFFORT_SUM, None]))
     left: NDArray[np.float64] = excursion / level[:, None]
     ends: list[list[float]] = left[:4, TICKS - 1 :: TICKS].T.tolist()
     if rules.linearise:
         left[FLOW] = np.sqrt(left[FLOW])
     flowing = (left[FLOW].reshape(count, TICKS) >= rules.reduced_below).all(axis=1)
-    return Stride(count, excursion[:, TICKS - 1 :: TICKS].T, left, ends, flowing.tolist(), _phases(envelope, count))
+    return Stride(count, excursion[:, TICKS - 1 :: TICKS], left, ends, flowing.tolist(), _phases(envelope, count))
+
+
+def _of_both(belts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sum of the belts (2, ticks), each of which counts by its own baseline: the mean of those that are known."""
+    thorax, abdomen = belts
+    total: NDArray[np.float64] = (thorax + abdomen) / 2
+    if np.isnan(total).any():
+        for one, other in ((thorax, abdomen), (abdomen, thorax)):
+            unknown = np.isnan(one)
+            total[unknown] = other[unknown]
+    return total
 
 
 def _phases(envelope: EnvelopeState, count: int) -> list[float]:
     """Of the belts over the window that ends with each of the last `count` seconds."""
-    belts, window = envelope.smooth[THORAX : ABDOMEN + 1], envelope.window_ticks
-    recent = belts[:, belts.shape[1] - TICKS * (count - 1) - window :]
-    if np.isnan(recent).all(axis=1).any():
+    smooth, window = envelope.smooth, envelope.window_ticks
+    first = smooth.shape[1] - TICKS * (count - 1) - window
+    belts = smooth[THORAX:EFFORT_SUM, first:]
+    if any(last != last for last in belts[:, -1].tolist()) and np.isnan(belts).all(axis=1).any():
         return [math.nan] * count
-    if count == 1:
-        return belts_phases(recent[None])
-    return belts_phases(sliding_window_view(recent, window, axis=1)[:, ::TICKS].swapaxes(0, 1))
+    # Views of the same ticks, made by hand: numpy's own way costs more than the sums.
+    row, tick = smooth.strides
+    windows = np.ndarray(
+        (count, 2, window), smooth.dtype, smooth, THORAX * row + first * tick, (TICKS * tick, row, tick)
+    )
+    return belts_phases(windows)

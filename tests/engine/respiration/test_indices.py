@@ -34,8 +34,7 @@ def night(stages: str, breathing: bool = True, t0_s: float = 0.0) -> RunningIndi
     names = {"w": "W", "1": "N1", "2": "N2", "3": "N3", "r": "R", ".": None}
     for epoch, letter in enumerate(stages):
         running.stage(epoch, names[letter])
-        for second in range(30):
-            running.breathed(epoch * 30 + second, breathing)
+        running.breathed(epoch, 30 * breathing)
     return running
 
 
@@ -314,7 +313,7 @@ def test_a_snapshot_of_the_indices_is_not_changed_by_what_comes_after() -> None:
     before = repr(asdict(kept))
     running.hear([event("b", 100)])
     running.stage(0, "W")
-    running.breathed(3700, True)
+    running.breathed(123, 30)
     assert repr(asdict(kept)) == before
     assert replace(kept.events["a"], revision=5) != kept.events["a"]
     assert np.isfinite(kept.burden.total).all()
