@@ -36,6 +36,7 @@ WITHIN_TRAINING = (
     ("bundling",),
     ("pretraining",),
     ("staging", "downstream"),
+    ("breathing",),
     ("recipe_sizes",),
 )
 # Costly or absent at a bedside: imported inside of the functions that use them.

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from hypnostream.models.breathing_detector import BreathingDetector
 from hypnostream.models.channel_encoder import ChannelEncoder, ChannelEncoders
 from hypnostream.models.event_detector import EventDetector
 from hypnostream.models.frame_network import FRAME_SAMPLES, FrameEncoder
@@ -18,6 +19,7 @@ from hypnostream.models.neuronet import NeuroNet
 from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.models.token_features import LEVEL, SHAPE
 from hypnostream.stream.stages import EPOCH_S
+from hypnostream.training.breathing.tick_run import BreathingRecipe
 from hypnostream.training.bundling.sizes import CHANNELS, Limits, Size, check, flops, parameters, state_bytes, table
 from hypnostream.training.downstream.comparison import DownstreamRecipe
 from hypnostream.training.downstream.event_night import SLOTS, TASKS
@@ -123,6 +125,19 @@ def of_downstream(recipe: str) -> RecipeSize:
     return RecipeSize(recipe, learned(module), live, limits_of(recipe))
 
 
+def of_breathing(recipe: str) -> RecipeSize:
+    """The learned model of breathing, by the second."""
+    settings = load_settings(recipe_path(recipe), BreathingRecipe).fit.model
+    with torch.device("meta"):
+        module = BreathingDetector(settings).eval()
+        state = module.initial_state(1)
+        numbers, mask = torch.zeros(1, settings.sensors, settings.numbers), torch.ones(1, settings.sensors)
+        cost = flops(module.step, numbers, mask, state)
+    return RecipeSize(
+        recipe, learned(module), Size("", parameters(module), cost, state_bytes(state)), limits_of(recipe)
+    )
+
+
 RECIPES: dict[str, Callable[[str], RecipeSize]] = {
     "stager": of_stager,
     "cimsleepnet-reference": of_stager,
@@ -135,6 +150,7 @@ RECIPES: dict[str, Callable[[str], RecipeSize]] = {
     "frame-stager": of_frame_stager,
     "frame-stager-large": of_frame_stager,
     "frame-stager-reference": of_frame_stager,
+    "breathing": of_breathing,
     "downstream-product": of_downstream,
     "downstream-reference": of_downstream,
 }
