@@ -83,8 +83,8 @@ def test_an_oximeter_alone_tells_of_events_that_are_named_surrogates_and_count_t
     events = [*played(one, without(night(), AIR)), *one.finish()]
     held = [event for event in alone(events) if event.status == "final"]
     truth = np.zeros(night().count, bool)
-    for event in EVENTS:
-        truth[int(event.start_s) : int(event.end_s)] = True
+    for true in EVENTS:
+        truth[int(true.start_s) : int(true.end_s)] = True
     assert len(held) >= 4
     assert all(event.kind == HYPOPNEA and event.signals == ("spo2",) and event.confidence <= 0.5 for event in held)
     assert all((event.end_s or 0) > 440 for event in held)  # nothing while nothing was
