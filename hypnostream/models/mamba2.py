@@ -125,20 +125,31 @@ def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, chun
     `x` (B, L, H, P), `dt` (B, L, H), `A` (H,), `B` and `C` (B, L, N), `h` (B, H, P, N) -> y (B, L, H, P), h.
     """
     x, log_decay = x * dt.unsqueeze(-1), dt * A
-    outputs, whole = [], int(x.shape[1])
+    B, C = B.unsqueeze(1), C.unsqueeze(1)  # (B, 1, L, N), the same for all heads
+    whole = int(x.shape[1])
+    outputs = []
     for start in range(0, whole, chunk):
-        part = slice(start, start + chunk)
         length = min(chunk, whole - start)
-        causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-        # A running sum as a product: an exported chunk is then of operators that every runtime has.
-        total = (causal.to(log_decay.dtype) @ log_decay[:, part]).transpose(1, 2)  # (B, H, l) since the chunk began
-        between = total.unsqueeze(-1) - total.unsqueeze(-2)  # (B, H, l, l) from step s (column) to step t (row)
-        weight = torch.exp(between.masked_fill(~causal, -torch.inf))  # (B, H, l, l)
-        scores = (C[:, part] @ B[:, part].transpose(1, 2)).unsqueeze(1) * weight  # (B, H, l, l)
-        values = x[:, part].transpose(1, 2)  # (B, H, l, P)
-        carried = (C[:, part].unsqueeze(1) @ h.transpose(-1, -2)) * torch.exp(total).unsqueeze(-1)  # (B, H, l, P)
-        outputs.append((scores @ values + carried).transpose(1, 2))  # (B, l, H, P)
-        to_end = torch.exp(total[..., -1:] - total).unsqueeze(-1)  # (B, H, l, 1)
-        written = (values * to_end).transpose(-1, -2) @ B[:, part].unsqueeze(1)  # (B, H, P, N)
-        h = h * torch.exp(total[..., -1]).unsqueeze(-1).unsqueeze(-1) + written
-    return torch.cat(outputs, dim=1), h
+        part = (x, log_decay, B, C)
+        if length < whole:
+            cut = slice(start, start + length)
+            part = (x[:, cut], log_decay[:, cut], B[:, :, cut], C[:, :, cut])
+        y, h = _chunk(*part, h)
+        outputs.append(y)
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), h
+
+
+def _chunk(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """One chunk of l steps: `x` (B, l, H, P), `log_decay` (B, l, H), `B` and `C` (B, 1, l, N) -> y (B, l, H, P), h."""
+    length = int(x.shape[1])
+    causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+    # A running sum as a product: an exported chunk is then of operators that every runtime has.
+    total = (causal.to(log_decay.dtype) @ log_decay).transpose(1, 2).unsqueeze(-1)  # (B, H, l, 1) since it began
+    between = total - total.transpose(-1, -2)  # (B, H, l, l) from step s (column) to step t (row)
+    weight = torch.exp(between.masked_fill(~causal, -torch.inf))  # (B, H, l, l)
+    scores = (C @ B.transpose(-1, -2)) * weight  # (B, H, l, l)
+    values = x.transpose(1, 2)  # (B, H, l, P)
+    carried = (C @ h.transpose(-1, -2)) * torch.exp(total)  # (B, H, l, P)
+    end = total[:, :, -1:]  # (B, H, 1, 1)
+    written = (values * torch.exp(end - total)).transpose(-1, -2) @ B  # (B, H, P, N)
+    return (scores @ values + carried).transpose(1, 2), h * torch.exp(end) + written
