@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.slots import Arrays
 from hypnostream.errors import UserError
-
-Arrays = dict[str, NDArray[np.float32]]
 
 
 class Backend(Protocol):
