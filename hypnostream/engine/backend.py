@@ -26,9 +26,12 @@ class Backend(Protocol):
 
 
 class OnnxBackend:
-    """onnxruntime on one CPU thread that sleeps between calls: a bedside machine is idle most of the time."""
+    """onnxruntime on one CPU thread that sleeps between calls: a bedside machine is idle most of the time.
 
-    def __init__(self, bundle: Bundle) -> None:
+    `keeps_memory` between runs, for those of many beds: else the system clears a few megabytes for each anew.
+    """
+
+    def __init__(self, bundle: Bundle, keeps_memory: bool = False) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -41,7 +44,7 @@ class OnnxBackend:
         nowhere = str(bundle.path / bundle.content.epoch.file)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
         # The arena keeps its largest block for ever; one small graph does not need it.
-        options.enable_cpu_mem_arena = False
+        options.enable_cpu_mem_arena = keeps_memory
         with _refusing(bundle):
             self._session = ort.InferenceSession(
                 bundle.graph_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0
