@@ -1,53 +1,41 @@
-"""Work that asks for runs of a graph on its way: alone, each ask is a run; in a ward, asks of many beds are one.
+"""Work that asks on its way for what is cheaper together: alone, each ask is answered at once; in a ward, with others.
 
-Who works is a generator: it yields an `Ask`, is sent an `Answer`, and returns what it has found. So the same code runs
-either way, and a bed need not know of others.
+Who works is a generator: it yields an `Ask`, is sent what it asked for, and returns what it has found. So the same code
+runs either way, and a bed need not know of others. What may be asked for is in `asks`.
 """
 
-import time
-from collections.abc import Generator
-from typing import NamedTuple, TypeVar
-
-from hypnostream.engine.backend import Backend
-from hypnostream.engine.slots import Arrays, Slot
+from collections.abc import Generator, Hashable, Sequence
+from typing import Protocol, TypeVar
 
 _Found = TypeVar("_Found")
 
 
-class Ask(NamedTuple):
-    """One row of a run: `inputs` of the graph but its states, each (1, ...); the states are the slot's.
+class Ask(Protocol):
+    """Something that may be answered together with others of its `key`."""
 
-    With `keep` the new states take the place of those in the slot, before the answer comes; else they are thrown away.
-    `inputs` must not change until then.
-    """
+    @property
+    def key(self) -> Hashable:
+        """Asks of equal keys are of one class and may be answered by one call."""
+        ...
 
-    backend: Backend
-    slot: Slot
-    inputs: Arrays
-    keep: bool
+    def answer(self, asks: "Sequence[Ask]") -> Sequence[object]:
+        """Answers to all of these, of whom this is one, in their order; an exception where one alone went wrong.
 
-
-class Answer(NamedTuple):
-    """What the graph says: its outputs, each (1, ...), and what the run took, shared out over its rows."""
-
-    outputs: Arrays
-    compute_s: float
+        When it raises, nothing was done of any of them, and each may be tried by itself.
+        """
+        ...
 
 
-Asking = Generator[Ask, Answer, _Found]
+Asking = Generator[Ask, object, _Found]
 
 
 def alone(asking: Asking[_Found]) -> _Found:
-    """Run what is asked at once, one ask after the other; what is found."""
+    """Answer what is asked at once, one ask after the other; what is found."""
     try:
         ask = next(asking)
         while True:
-            started = time.perf_counter()
-            slot = ask.slot
-            outputs = ask.backend.run({**ask.inputs, **slot.states})
-            if ask.keep:
-                slot.write({s.input: outputs[s.output] for s in slot.slots.graph.states})
-            ask = asking.send(Answer(outputs, time.perf_counter() - started))
+            (answer,) = ask.answer([ask])
+            ask = asking.throw(answer) if isinstance(answer, Exception) else asking.send(answer)
     except StopIteration as end:
         found: _Found = end.value
         return found

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from hypnostream.engine.asking import Asking, alone
+from hypnostream.engine.asks import conditioned
 from hypnostream.engine.bed_state import BedState, Said, StreamsState
 from hypnostream.engine.grids import Grids
 from hypnostream.engine.path import StreamCounts
@@ -90,27 +91,34 @@ class Bed:
 
     def step(self, step: Step) -> Said:
         """Take one step: what came, then what follows from it and from the time that has passed."""
-        return alone(self.asking(step))
+        return alone(self.asking(step, together=False))
 
-    def asking(self, step: Step) -> Asking[Said]:
-        """As `step`, with what the graph is to be run on asked for. No other step may begin before this one is over."""
+    def asking(self, step: Step, together: bool = True) -> Asking[Said]:
+        """As `step`, with what the graph is to be run on asked for, and `together` what is to be conditioned too.
+
+        No other step may begin before this one is over.
+        """
         said = Said()
         for kind, group in groupby(step.arrivals, type):
             arrivals = list(group)
             if kind is StreamInfo:  # side by side they are weighed against one another
+                if together:
+                    yield from self._condition()
                 said.notices += self._streams.declare(
                     [each for each in arrivals if isinstance(each, StreamInfo)], step.now_s
                 )
                 continue
             for arrival in arrivals:
                 if isinstance(arrival, Chunk):
-                    said.notices += self._streams.push(arrival, step.now_s)
+                    said.notices += self._streams.push(arrival, step.now_s, hold=together)
                 elif isinstance(arrival, Annotation):
                     said.annotations.append(arrival)
                 elif isinstance(arrival, Notice) and not self._said_already(arrival):
                     said.notices.append(arrival)
                     if arrival.kind == SOURCE_LOST:
                         self._streams.lose(arrival.subject)
+        if together:
+            yield from self._condition()
         said.notices += self._streams.watch(step.now_s)
         yield from self._advance(step.now_s, said)
         if any(result.final for result in said.results):
@@ -164,6 +172,11 @@ class Bed:
     def _said_already(self, notice: Notice) -> bool:
         """That a stream with samples was found is said with what it serves."""
         return notice.kind == SOURCE_FOUND and notice.subject in {info.stream_id for info in self.streams}
+
+    def _condition(self) -> Asking[None]:
+        """The seconds that were held back."""
+        if due := self._streams.due:
+            self._streams.deliver((yield from conditioned(due)))
 
     def _advance(self, now_s: float, said: Said) -> Asking[Said]:
         self._streams.flush(self._grids.due(now_s))

@@ -2,8 +2,7 @@
 
 Pure: no clock, no thread, no socket. Who drives it says what time it is.
 
-    begin(bed, asking) ─▶ waiting asks, by graph ─▶ run(now_s): one batch ─▶ answers ─▶ asks again, or finished
-                                                     gather, backend, scatter
+    begin(bed, asking) ─▶ waiting asks, by key ─▶ run(now_s): one batch ─▶ answers ─▶ asks again, or finished
 
 Rows of a batch do not know of one another, and nothing that a bed raises leaves its own work. So what a bed is told
 does not depend on which others are there, but for the rounding of sums in another order (1e-6).
@@ -11,16 +10,12 @@ does not depend on which others are there, but for the rounding of sums in anoth
 
 import heapq
 import math
-import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
 
-import numpy as np
-
-from hypnostream.engine.asking import Answer, Ask, Asking
-from hypnostream.engine.slots import Arrays
+from hypnostream.engine.asking import Ask, Asking
 
 Found = TypeVar("Found")
 Bed = TypeVar("Bed", bound=Hashable)
@@ -58,13 +53,13 @@ class _Waiting(Generic[Bed, Found]):
 class Scheduler(Generic[Bed, Found]):
     """Runs the work of beds, each known by any name of its own; one piece of work a bed at a time.
 
-    Asks share a run when backend and slots are the same objects, so graphs and bundles may be mixed.
+    Asks of one key make a batch, so graphs and bundles may be mixed.
     """
 
     def __init__(self, settings: BatchSettings | None = None) -> None:
         self.settings = settings or BatchSettings()
         self.batches, self.rows = 0, 0
-        self._queues: dict[tuple[int, int], list[_Waiting[Bed, Found]]] = {}
+        self._queues: dict[Hashable, list[_Waiting[Bed, Found]]] = {}
         self._at_work: dict[Bed, _Waiting[Bed, Found]] = {}
         self._finished: list[Finished[Bed, Found]] = []
         self._order = count()
@@ -130,54 +125,35 @@ class Scheduler(Generic[Bed, Found]):
         finished, self._finished = self._finished, []
         return finished
 
-    def _advance(self, bed: Bed, asking: Asking[Found], answer: Answer | None, now_s: float) -> None:
+    def _advance(self, bed: Bed, asking: Asking[Found], answer: object, now_s: float) -> None:
         """Go on with a bed's work to its next ask or its end. Whatever it raises is its own."""
         try:
-            ask = next(asking) if answer is None else asking.send(answer)
+            ask = asking.throw(answer) if isinstance(answer, Exception) else asking.send(answer)
         except StopIteration as end:
             self._finished.append(Finished(bed, found=end.value))
         except Exception as error:
             self._finished.append(Finished(bed, error=error))
         else:
             waiting = _Waiting(now_s + self.settings.wait_s, next(self._order), bed, asking, ask)
-            key = (id(ask.backend), id(ask.slot.slots))
-            heapq.heappush(self._queues.setdefault(key, []), waiting)
+            heapq.heappush(self._queues.setdefault(ask.key, []), waiting)
             self._at_work[bed] = waiting
 
     def _run(self, batch: Sequence[_Waiting[Bed, Found]], now_s: float) -> None:
+        asks = [waiting.ask for waiting in batch]
         try:
-            answers: Sequence[Answer | Exception] = run_batch([waiting.ask for waiting in batch])
-        except Exception as error:  # of one row or of all: each finds out by itself
-            answers = [_alone(waiting.ask, error, len(batch)) for waiting in batch]
+            answers = asks[0].answer(asks)
+        except Exception as error:  # of one of them or of all: each finds out by itself
+            answers = [error] if len(asks) == 1 else [_alone(ask) for ask in asks]
         self.batches += 1
         self.rows += len(batch)
         for waiting, answer in zip(batch, answers, strict=True):
             del self._at_work[waiting.bed]
-            if isinstance(answer, Exception):
-                waiting.asking.close()
-                self._finished.append(Finished(waiting.bed, error=answer))
-            else:
-                self._advance(waiting.bed, waiting.asking, answer, now_s)
+            self._advance(waiting.bed, waiting.asking, answer, now_s)
 
 
-def run_batch(asks: Sequence[Ask]) -> list[Answer]:
-    """One run for asks of one backend and the same slots; the states that are to be kept are. Outputs are views."""
-    started = time.perf_counter()
-    slots, rows = asks[0].slot.slots, [ask.slot.row for ask in asks]
-    inputs: Arrays = {name: np.concatenate([ask.inputs[name] for ask in asks]) for name in asks[0].inputs}
-    outputs = asks[0].backend.run(inputs | slots.gather(rows))
-    kept = [place for place, ask in enumerate(asks) if ask.keep]
-    slots.scatter([rows[place] for place in kept], outputs, kept)
-    said = outputs.keys() - {state.output for state in slots.graph.states}
-    share_s = (time.perf_counter() - started) / len(asks)
-    return [Answer({name: outputs[name][i : i + 1] for name in said}, share_s) for i in range(len(asks))]
-
-
-def _alone(ask: Ask, error: Exception, of: int) -> Answer | Exception:
-    """The answer to an ask whose batch failed; of a batch of one, and where it fails again, why."""
-    if of == 1:
-        return error
+def _alone(ask: Ask) -> object:
+    """The answer to an ask whose batch failed, or why there is none."""
     try:
-        return run_batch([ask])[0]
-    except Exception as own:
-        return own
+        return ask.answer([ask])[0]
+    except Exception as error:
+        return error

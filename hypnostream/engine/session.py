@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.asking import Ask, Asking, alone
+from hypnostream.engine.asking import Asking, alone
+from hypnostream.engine.asks import GraphRun, graph_run
 from hypnostream.engine.backend import Backend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.results import ChannelState, StageResult
@@ -114,13 +115,14 @@ class Session:
             signal = np.concatenate((signal[:, place:], signal[:, :place]), axis=1)
             quality = np.concatenate((quality[:, place:], quality[:, :place]), axis=1)
         passed = quality[:, -min(EPOCH_S, state.next_second) :]  # at a session's start the window is longer than it
+        ok = passed == OK
         valid = (quality == OK).astype(np.float32)
         inputs = {
             "signal": signal.reshape(1, len(signal), -1),
             "valid": valid[None],
             "age_s": state.age_s[None].astype(np.float32),
         }
-        outputs, compute_s = yield Ask(self.backend, self._slot, inputs, keep=final)
+        outputs, compute_s = yield from graph_run(GraphRun(self.backend, self._slot, inputs, keep=final))
         probabilities = outputs["probabilities"][0]
         usable = valid.sum(axis=1) >= self.bundle.content.min_valid_s
         p = tuple(float(value) for value in probabilities)
@@ -135,13 +137,22 @@ class Session:
             absent_reason=None if usable.any() else "no_data",
             probabilities=(p[0], p[1], p[2], p[3], p[4]),
             channels=tuple(
-                ChannelState(spec.name, _worst(row), float((row == OK).mean()), not use, weight)
-                for spec, row, use, weight in zip(self.bundle.channels, passed, usable.tolist(), weights, strict=True)
+                ChannelState(spec.name, QUALITY_NAMES[code], share, not use, weight)
+                for spec, code, share, use, weight in zip(
+                    self.bundle.channels,
+                    _worst(passed),
+                    ok.mean(axis=1).tolist(),
+                    usable.tolist(),
+                    weights,
+                    strict=True,
+                )
             ),
             compute_s=compute_s,
         )
 
 
-def _worst(codes: NDArray[np.uint8]) -> str:
-    """The name of what most seconds were; on a tie the smaller code, so that ok wins."""
-    return QUALITY_NAMES[int(np.bincount(codes, minlength=len(QUALITY_NAMES)).argmax())]
+def _worst(codes: NDArray[np.uint8]) -> list[int]:
+    """What most seconds of each row (channels, seconds) were; on a tie the smaller code, so that ok wins."""
+    counts = (codes == np.arange(len(QUALITY_NAMES), dtype=np.uint8)[:, None, None]).sum(axis=2)  # (codes, channels)
+    worst: list[int] = counts.argmax(axis=0).tolist()
+    return worst
