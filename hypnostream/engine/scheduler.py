@@ -26,7 +26,7 @@ class BatchSettings:
     """`most` rows in one run, beyond which a row costs no less; an ask waits for others for `wait_s` at most."""
 
     most: int = 64
-    wait_s: float = 0.02
+    wait_s: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bed_state import Said
 from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.respiration.breathing import Breathing
+from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.scheduler import BatchSettings, Scheduler
 from hypnostream.engine.session import Session
@@ -288,36 +290,48 @@ def test_work_that_asks_nothing_is_finished_at_once() -> None:
     assert [each.found for each in scheduler.finished()] == ["nothing"]
 
 
-EEG = StreamInfo(
-    "EEG", 128.0, (ChannelInfo("Fpz-Cz", "uV"), ChannelInfo("Pz-Oz", "uV"), ChannelInfo("EOG horizontal", "uV"))
-)
+LABELS = ("Fpz-Cz", "Pz-Oz", "EOG horizontal", "Airflow", "ECG")
+AMPLIFIER = StreamInfo("amplifier", 128.0, tuple(ChannelInfo(label, "uV", -500.0, 500.0) for label in LABELS))
 
 
 def whole_bed(slots: Slots | None) -> Bed:
-    return Bed((), Montage(tuple(BUNDLE.channels), ()), Session(BUNDLE, BACKEND, slots=slots), reorder_s=0.3)
+    specs = (*BUNDLE.channels, *RESPIRATION_CHANNELS)
+    session, breathing = Session(BUNDLE, BACKEND, slots=slots), Breathing(BUNDLE.channels, RESPIRATION_CHANNELS)
+    return Bed((), Montage(specs, ()), session, reorder_s=0.3, breathing=breathing)
 
 
 def steps(bed: int, until_s: int) -> list[Step]:
-    """Raw samples by the second, with a stretch in which nothing comes."""
-    k = np.arange(until_s * 128).reshape(until_s, 128)
-    noise = np.random.default_rng(bed).normal(0, 20, (until_s, 128, 3)).astype(np.float32)
-    chunks = [Chunk("EEG", noise[s], k[s] / 128.0) for s in range(until_s)]
-    return [Step(0.0, (EEG,)), *(Step(s + 1.0, () if 20 <= s < 20 + bed else (c,)) for s, c in enumerate(chunks))]
+    """Raw samples by the second: a stretch in which nothing comes, one with an electrode off, and an apnea."""
+    k = np.arange(until_s * 128)
+    noise = np.random.default_rng(bed).normal(0, 20, (len(k), len(LABELS))).astype(np.float32)
+    noise[:, 3] = 50 * np.sin(2 * np.pi * k / 128 / 4) * ((k < 25 * 128) | (k > 40 * 128))
+    noise[30 * 128 : (30 + 3 * bed) * 128, 1] = 0
+    stamps = k / 128 + 0.003 * bed
+    chunks = [Chunk("amplifier", noise[s : s + 128], stamps[s : s + 128]) for s in range(0, len(k), 128)]
+    first = Step(0.0, (AMPLIFIER,))
+    return [first, *(Step(s + 1.0, () if 20 <= s < 20 + bed else (c,)) for s, c in enumerate(chunks))]
 
 
 def test_whole_beds_from_raw_samples_say_what_they_say_alone() -> None:
     scheduler, slots = Scheduler[int, Said](BatchSettings(most=3, wait_s=0.1)), Slots(GRAPH)
     beds, twins = [whole_bed(slots) for _ in range(4)], [whole_bed(None) for _ in range(4)]
-    said: list[list[StageResult]] = [[] for _ in beds]
-    alone: list[list[StageResult]] = [[] for _ in beds]
+    said, alone = [Said() for _ in beds], [Said() for _ in beds]
     for now_s, at_once in enumerate(zip(*(steps(bed, 65) for bed in range(4)), strict=True)):
         for number, step in enumerate(at_once):
-            alone[number] += twins[number].step(step).results
+            _add(alone[number], twins[number].step(step))
             scheduler.begin(number, beds[number].asking(step), float(now_s))
         scheduler.settle(float(now_s))
         for each in scheduler.finished():
             assert each.found is not None
-            said[each.bed] += each.found.results
+            _add(said[each.bed], each.found)
     for number in range(4):
-        assert sum(result.final for result in said[number]) == 2
-        same(said[number], alone[number])
+        assert sum(result.final for result in said[number].results) == 2
+        same(said[number].results, alone[number].results)
+        assert said[number].events == alone[number].events
+        assert said[number].notices == alone[number].notices
+
+
+def _add(total: Said, said: Said) -> None:
+    total.results += said.results
+    total.events += said.events
+    total.notices += said.notices
