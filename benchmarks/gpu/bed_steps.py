@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hypnostream.engine.backend import Arrays, OnnxBackend
+from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_resident import KEEP
 from hypnostream.engine.resident import HostResident
+from hypnostream.engine.slots import Arrays
 
 WARM_UP = 5
 MOST_BEDS = 16384  # of one engine; its room on the device is for so many, however many there are

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.config import ModelSection
-from hypnostream.engine.backend import Arrays, Backend, OnnxBackend
+from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.slots import Arrays
 from hypnostream.engine.tensorrt_device import TensorRtError, is_installed
 
 _logger = logging.getLogger("hypnostream.tensorrt")

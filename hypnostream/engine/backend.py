@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.engine.bundle import Bundle, GraphSpec
+from hypnostream.engine.slots import Arrays
 from hypnostream.errors import UserError
-
-Arrays = dict[str, NDArray[np.float32]]
 
 
 class Backend(Protocol):
@@ -29,10 +28,11 @@ class Backend(Protocol):
 class OnnxBackend:
     """onnxruntime on one CPU thread that sleeps between calls: a bedside machine is idle most of the time.
 
-    `graph` is one of the bundle's; default: the epoch graph.
+    `graph` is one of the bundle's; default: the epoch graph. `keeps_memory` between runs, for those of many beds: else
+    the system clears a few megabytes for each anew.
     """
 
-    def __init__(self, bundle: Bundle, graph: GraphSpec | None = None) -> None:
+    def __init__(self, bundle: Bundle, graph: GraphSpec | None = None, keeps_memory: bool = False) -> None:
         import onnxruntime as ort
 
         graph = graph or bundle.content.epoch
@@ -47,7 +47,7 @@ class OnnxBackend:
         nowhere = str(bundle.path / graph.file)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", nowhere)
         # The arena keeps its largest block for ever; one small graph does not need it.
-        options.enable_cpu_mem_arena = False
+        options.enable_cpu_mem_arena = keeps_memory
         with _refusing(bundle, graph):
             self._session = ort.InferenceSession(
                 bundle.graph_bytes(graph), options, providers=["CPUExecutionProvider"], enable_fallback=0

@@ -9,6 +9,8 @@ alone, and all that it remembers can be written down and taken up again.
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from hypnostream.engine.asking import Asking, alone
+from hypnostream.engine.asks import conditioned
 from hypnostream.engine.bed_state import BedState, Said, StreamsState
 from hypnostream.engine.grids import Grids
 from hypnostream.engine.path import StreamCounts
@@ -89,25 +91,36 @@ class Bed:
 
     def step(self, step: Step) -> Said:
         """Take one step: what came, then what follows from it and from the time that has passed."""
+        return alone(self.asking(step, together=False))
+
+    def asking(self, step: Step, together: bool = True) -> Asking[Said]:
+        """As `step`, with what the graph is to be run on asked for, and `together` what is to be conditioned too.
+
+        No other step may begin before this one is over.
+        """
         said = Said()
         for kind, group in groupby(step.arrivals, type):
             arrivals = list(group)
             if kind is StreamInfo:  # side by side they are weighed against one another
+                if together:
+                    yield from self._condition()
                 said.notices += self._streams.declare(
                     [each for each in arrivals if isinstance(each, StreamInfo)], step.now_s
                 )
                 continue
             for arrival in arrivals:
                 if isinstance(arrival, Chunk):
-                    said.notices += self._streams.push(arrival, step.now_s)
+                    said.notices += self._streams.push(arrival, step.now_s, hold=together)
                 elif isinstance(arrival, Annotation):
                     said.annotations.append(arrival)
                 elif isinstance(arrival, Notice) and not self._said_already(arrival):
                     said.notices.append(arrival)
                     if arrival.kind == SOURCE_LOST:
                         self._streams.lose(arrival.subject)
+        if together:
+            yield from self._condition()
         said.notices += self._streams.watch(step.now_s)
-        self._advance(step.now_s, said)
+        yield from self._advance(step.now_s, said)
         if any(result.final for result in said.results):
             said.notices += self.losses()
         return said
@@ -123,7 +136,7 @@ class Bed:
 
     def advance(self, now_s: float) -> list[StageResult]:
         """The stages that follow, at `now_s` of the session's clock on the scale of stream time; see `step`."""
-        return self._advance(now_s, Said()).results
+        return alone(self._advance(now_s, Said())).results
 
     def finish(self, end_s: float) -> list[StageResult]:
         """The stages that `end` says."""
@@ -131,8 +144,12 @@ class Bed:
 
     def end(self, end_s: float) -> Said:
         """No sample comes any more: close everything up to the end of the epoch that `end_s` lies in."""
+        return alone(self.ending(end_s))
+
+    def ending(self, end_s: float) -> Asking[Said]:
+        """As `end`, with what the graph is to be run on asked for."""
         self._streams.finish(int(end_s - self.session.t0_s + 1e-6))
-        said = self._say(*self._grids.finish(end_s), Said())
+        said = yield from self._say(*self._grids.finish(end_s), Said())
         if self.breathing is not None:
             said.events += self.breathing.finish()
         return said
@@ -156,11 +173,16 @@ class Bed:
         """That a stream with samples was found is said with what it serves."""
         return notice.kind == SOURCE_FOUND and notice.subject in {info.stream_id for info in self.streams}
 
-    def _advance(self, now_s: float, said: Said) -> Said:
-        self._streams.flush(self._grids.due(now_s))
-        return self._say(*self._grids.advance(now_s), said)
+    def _condition(self) -> Asking[None]:
+        """The seconds that were held back."""
+        if due := self._streams.due:
+            self._streams.deliver((yield from conditioned(due)))
 
-    def _say(self, closed: Sequence[Seconds], breathed: Sequence[Seconds], said: Said) -> Said:
+    def _advance(self, now_s: float, said: Said) -> Asking[Said]:
+        self._streams.flush(self._grids.due(now_s))
+        return (yield from self._say(*self._grids.advance(now_s), said))
+
+    def _say(self, closed: Sequence[Seconds], breathed: Sequence[Seconds], said: Said) -> Asking[Said]:
         """Every final stage; of provisional ones the latest: one that is overtaken before it is said helps nobody.
 
         So a bed that fell behind, or runs many times faster than life, catches up instead of falling behind further.
@@ -169,9 +191,9 @@ class Bed:
             results = list[StageResult]()
             behind = block.count - 1 if self.provisional and place == len(closed) - 1 else block.count
             if behind:
-                results += self.session.advance(block.part(0, behind), provisional=False)
+                results += yield from self.session.asking(block.part(0, behind), provisional=False)
             if behind < block.count:
-                results += self.session.advance(block.part(behind, block.count), provisional=True)
+                results += yield from self.session.asking(block.part(behind, block.count), provisional=True)
             if self.breathing is not None:
                 self.breathing.hear(block, [result.stage for result in results if result.final])
             said.results += results

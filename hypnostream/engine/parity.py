@@ -6,10 +6,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays, Backend
+from hypnostream.engine.backend import Backend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle, GraphSpec
 from hypnostream.engine.session import Session
+from hypnostream.engine.slots import Arrays
 from hypnostream.stream.montage import resolve
 from hypnostream.stream.simulator import NightSettings, SimulatedSource, simulate_night
 from hypnostream.stream.simulator_faults import typical_faults

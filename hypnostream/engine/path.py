@@ -129,13 +129,18 @@ class StreamPath:
         """Whether it serves something, and has said nothing for so long that another may."""
         return bool(self.places) and self.stalled and now_s - self.heard_s >= max(HAND_OVER_S, self.stall_s)
 
-    def push(self, chunk: Chunk, now_s: float) -> tuple[list[Seconds], list[Notice]]:
-        """Take samples that came by `now_s` of the session's clock."""
+    @property
+    def due(self) -> list[StreamConditioner]:
+        """The conditioners whose seconds were held back."""
+        return [each for each in self._conditioners.values() if isinstance(each, StreamConditioner) and each.is_due]
+
+    def push(self, chunk: Chunk, now_s: float, hold: bool = False) -> tuple[list[Seconds], list[Notice]]:
+        """Take samples that came by `now_s` of the session's clock; with `hold`, seconds that are `due` stay."""
         if not len(chunk.timestamps):
             return [], []
         before_s = self.reached_s
         in_order = self._reorder.push(chunk, now_s) if self._reorder.wait_s else [chunk]
-        seconds = [second for each in in_order for second in self._condition(each)]
+        seconds = [second for each in in_order for second in self._condition(each, hold)]
         notices: list[Notice] = []
         if self.stalled:
             # No sample is from later than now, unless its stamp was believed.
@@ -171,7 +176,7 @@ class StreamPath:
             seconds += each.flush(until, incomplete=False)
         return seconds
 
-    def _condition(self, chunk: Chunk) -> list[Seconds]:
+    def _condition(self, chunk: Chunk, hold: bool = False) -> list[Seconds]:
         seconds: list[Seconds] = []
         # A chunk longer than the ring goes through it piece by piece, so that none of it is lost.
         for start in range(0, len(chunk.timestamps), self._ring.capacity):
@@ -179,7 +184,8 @@ class StreamPath:
             self._ring.append(chunk.samples[part], chunk.timestamps[part])
             samples, timestamps = self._reader.read()
             for each in self._conditioners.values():
-                seconds += each.push(Chunk(chunk.stream_id, samples, timestamps))
+                piece = Chunk(chunk.stream_id, samples, timestamps)
+                seconds += each.push(piece, hold) if isinstance(each, StreamConditioner) else each.push(piece)
         return seconds
 
     def watch(self, now_s: float) -> list[Notice]:

@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays, Backend
+from hypnostream.engine.backend import Backend
 from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.graph_resident import CONTROLS, KEEP, RESET
+from hypnostream.engine.slots import Arrays
 
 
 class ResidentBackend(Protocol):

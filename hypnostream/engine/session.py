@@ -1,20 +1,23 @@
 """One bed's model at work: conditioned seconds in, a provisional stage each second and a final one each epoch out.
 
-The session owns all that is remembered (`SessionState`); the backend remembers nothing. A provisional stage is the
+The session owns all that is remembered (`SessionState`); the backend remembers nothing. What the graph carries lies in
+a slot, which is the session's own or one of many of a ward (`slots`). A provisional stage is the
 epoch graph run on the last 30 s, its new state thrown away; the final one is the same graph on the whole epoch, its
 state kept. So what is said on the way never changes what is said at the end.
 """
 
 import copy
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays, Backend
+from hypnostream.engine.asking import Asking, alone
+from hypnostream.engine.asks import GraphRun, graph_run
+from hypnostream.engine.backend import Backend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.results import ChannelState, StageResult
+from hypnostream.engine.slots import Arrays, Slots
 from hypnostream.stream.channels import NEVER_PRESENT, OK, QUALITY_NAMES
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.stages import EPOCH_S, STAGES
@@ -30,21 +33,23 @@ class SessionState:
     signal: NDArray[np.float32]  # (C, 30, rate) second s lies at s % 30, so a whole epoch lies in order
     quality: NDArray[np.uint8]  # (C, 30)
     age_s: NDArray[np.float64]  # (C,) since the last good second
-    model: Arrays  # by the names of the graph's state inputs, each (1, ...)
+    model: Arrays  # by the names of the graph's state inputs, each (1, ...); in a session views of its slot
 
 
 class Session:
-    """The pure processing of one bed. `backend` may be shared between any number of sessions."""
+    """The pure processing of one bed. `backend` may be shared between any number of sessions, and so may `slots`:
+    asks of sessions that share both can be one run (see `scheduler`). None: slots of its own."""
 
-    def __init__(self, bundle: Bundle, backend: Backend, t0_s: float = 0.0) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, t0_s: float = 0.0, slots: Slots | None = None) -> None:
         self.bundle, self.backend, self.t0_s = bundle, backend, t0_s
+        self._slot = (Slots(bundle.content.epoch) if slots is None else slots).join()
         count, rate = len(bundle.channels), bundle.channels[0].rate_hz
         self.state = SessionState(
             next_second=0,
             signal=np.zeros((count, EPOCH_S, rate), np.float32),
             quality=np.full((count, EPOCH_S), NEVER_PRESENT, np.uint8),
             age_s=np.full(count, NEVER_S),
-            model={s.input: np.zeros((1, *s.shape), np.float32) for s in bundle.content.epoch.states},
+            model=self._slot.states,
         )
 
     def snapshot(self) -> SessionState:
@@ -57,16 +62,22 @@ class Session:
             theirs, ours = getattr(state, name).shape, getattr(self.state, name).shape
             if theirs != ours:
                 raise ValueError(f"a snapshot with {name} {theirs} does not fit a bundle that wants {ours}")
-        shapes = {name: array.shape for name, array in self.state.model.items()}
-        if {name: array.shape for name, array in state.model.items()} != shapes:
-            raise ValueError("a snapshot of another model's state")
-        self.state = copy.deepcopy(state)
+        self._slot.write(state.model)
+        self.state = replace(copy.deepcopy(state), model=self._slot.states)
+
+    def leave(self) -> None:
+        """Free the slot for another bed; this session says nothing any more."""
+        self._slot.leave()
 
     def advance(self, seconds: Seconds, provisional: bool = True) -> list[StageResult]:
         """Take consecutive whole seconds of all channels, in the bundle's order; say what follows from them.
 
         Raises ValueError when a second is skipped or repeated: the grid's promise is broken and time with it.
         """
+        return alone(self.asking(seconds, provisional))
+
+    def asking(self, seconds: Seconds, provisional: bool = True) -> Asking[list[StageResult]]:
+        """The same, with what the graph is to be run on asked for."""
         state = self.state
         if seconds.start != state.next_second:
             raise ValueError(f"second {seconds.start} came, second {state.next_second} was due")
@@ -79,7 +90,7 @@ class Session:
             done += step
             closes = state.next_second % EPOCH_S == 0
             if closes or provisional:
-                results.append(self._stage(final=closes))
+                results.append((yield from self._stage(final=closes)))
         return results
 
     def _take(self, seconds: Seconds, first: int, count: int, place: int) -> None:
@@ -96,24 +107,22 @@ class Session:
         state.age_s[list(seconds.channels)] = np.minimum(since, NEVER_S)
         state.next_second += count
 
-    def _stage(self, final: bool) -> StageResult:
-        state, started = self.state, time.perf_counter()
+    def _stage(self, final: bool) -> Asking[StageResult]:
+        state = self.state
         place = state.next_second % EPOCH_S
         signal, quality = state.signal, state.quality
         if place:  # the last 30 s, in order
             signal = np.concatenate((signal[:, place:], signal[:, :place]), axis=1)
             quality = np.concatenate((quality[:, place:], quality[:, :place]), axis=1)
         passed = quality[:, -min(EPOCH_S, state.next_second) :]  # at a session's start the window is longer than it
+        ok = passed == OK
         valid = (quality == OK).astype(np.float32)
         inputs = {
             "signal": signal.reshape(1, len(signal), -1),
             "valid": valid[None],
             "age_s": state.age_s[None].astype(np.float32),
-            **state.model,
         }
-        outputs = self.backend.run(inputs)
-        if final:
-            state.model = {s.input: outputs[s.output] for s in self.bundle.content.epoch.states}
+        outputs, compute_s = yield from graph_run(GraphRun(self.backend, self._slot, inputs, keep=final))
         probabilities = outputs["probabilities"][0]
         usable = valid.sum(axis=1) >= self.bundle.content.min_valid_s
         p = tuple(float(value) for value in probabilities)
@@ -128,13 +137,22 @@ class Session:
             absent_reason=None if usable.any() else "no_data",
             probabilities=(p[0], p[1], p[2], p[3], p[4]),
             channels=tuple(
-                ChannelState(spec.name, _worst(row), float((row == OK).mean()), not use, weight)
-                for spec, row, use, weight in zip(self.bundle.channels, passed, usable.tolist(), weights, strict=True)
+                ChannelState(spec.name, QUALITY_NAMES[code], share, not use, weight)
+                for spec, code, share, use, weight in zip(
+                    self.bundle.channels,
+                    _worst(passed),
+                    ok.mean(axis=1).tolist(),
+                    usable.tolist(),
+                    weights,
+                    strict=True,
+                )
             ),
-            compute_s=time.perf_counter() - started,
+            compute_s=compute_s,
         )
 
 
-def _worst(codes: NDArray[np.uint8]) -> str:
-    """The name of what most seconds were; on a tie the smaller code, so that ok wins."""
-    return QUALITY_NAMES[int(np.bincount(codes, minlength=len(QUALITY_NAMES)).argmax())]
+def _worst(codes: NDArray[np.uint8]) -> list[int]:
+    """What most seconds of each row (channels, seconds) were; on a tie the smaller code, so that ok wins."""
+    counts = (codes == np.arange(len(QUALITY_NAMES), dtype=np.uint8)[:, None, None]).sum(axis=2)  # (codes, channels)
+    worst: list[int] = counts.argmax(axis=0).tolist()
+    return worst

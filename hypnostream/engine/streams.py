@@ -14,6 +14,7 @@ from hypnostream.engine.path import StreamCounts, StreamPath
 from hypnostream.engine.serving import difference, offer, taken_for, why_absent
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Derivation, Montage
+from hypnostream.stream.conditioning import StreamConditioner
 from hypnostream.stream.irregular import steady
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import Chunk, Notice, StreamInfo
@@ -83,15 +84,28 @@ class Streams:
         waits_s = [path.look_ahead_s.get(STAGES, 0.0) for path in self.paths]
         return max((wait_s for wait_s in waits_s if wait_s < self._grids.lateness_s), default=0.0)
 
-    def push(self, chunk: Chunk, now_s: float) -> list[Notice]:
-        """Take samples that came by `now_s` of the session's clock; those of no stream that is known are ignored."""
+    def push(self, chunk: Chunk, now_s: float, hold: bool = False) -> list[Notice]:
+        """Take samples that came by `now_s` of the session's clock; those of no stream that is known are ignored.
+
+        With `hold` the seconds that they complete are `due`, for the caller to `deliver`.
+        """
         notices = self._ask_again(chunk.stream_id, now_s) if chunk.stream_id in self._waiting else []
         path = self._paths.get(chunk.stream_id)
         if path is None:
             return notices
-        seconds, more = path.push(chunk, now_s)
-        self._deliver(seconds)
+        seconds, more = path.push(chunk, now_s, hold)
+        self.deliver(seconds)
         return notices + more
+
+    @property
+    def due(self) -> list[StreamConditioner]:
+        """The conditioners whose seconds were held back."""
+        return [each for path in self.paths for each in path.due]
+
+    def deliver(self, seconds: Sequence[Seconds]) -> None:
+        """What a path or a conditioner gave goes to the grids."""
+        for block in seconds:
+            self._grids.push(block)
 
     def lose(self, name: str) -> None:
         """The source says that it lost this stream: it has stalled, so that its return is said."""
@@ -102,20 +116,20 @@ class Streams:
         """What follows from the time that has passed: samples no longer wait for earlier ones, silence is a stall."""
         notices: list[Notice] = []
         for path in self.paths:
-            self._deliver(path.release(now_s))
+            self.deliver(path.release(now_s))
             notices += path.watch(now_s)
         return notices
 
     def flush(self, until: Sequence[int]) -> None:
         """Whole seconds before the one that is due in each grid wait for no look-ahead any more."""
         for path in self.paths:
-            self._deliver(path.flush(until, incomplete=False))
+            self.deliver(path.flush(until, incomplete=False))
 
     def finish(self, until_second: int) -> None:
         """No sample comes any more: all up to `until_second` is delivered, missing or not."""
         for path in self.paths:
-            self._deliver(path.release(math.inf))
-            self._deliver(path.flush((until_second, until_second)))
+            self.deliver(path.release(math.inf))
+            self.deliver(path.flush((until_second, until_second)))
 
     def losses(self) -> list[Notice]:
         """How many samples of which stream did not come since this was asked last."""
@@ -153,17 +167,13 @@ class Streams:
                 continue
             own, first = self._paths.get(info.stream_id), self._grids.next_second
             if own is not None:  # what it said when it was another counts, and is not said again
-                self._deliver(own.end(first))
+                self.deliver(own.end(first))
                 first = max(first, own.next_second)
                 notices += own.losses()
             derivations, why, lost = self._offered([info], now_s, own)
             notices += lost
             notices.append(self._serve(info, derivations, now_s, first, changed, why))
         return notices
-
-    def _deliver(self, seconds: Sequence[Seconds]) -> None:
-        for block in seconds:
-            self._grids.push(block)
 
     def _ask_again(self, name: str, now_s: float) -> list[Notice]:
         """A stream whose place another has speaks: it may take what is free by now."""
@@ -175,7 +185,7 @@ class Streams:
         if own is not None:
             if not derivations:  # it goes on as it was
                 return []
-            self._deliver(own.release(math.inf))
+            self.deliver(own.release(math.inf))
             notices += own.losses()
         notice = self._serve(info, derivations, now_s, self._grids.next_second, "", why)
         return [*notices, notice] if name in self._paths else notices

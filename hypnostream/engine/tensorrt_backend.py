@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays
 from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.graph_resident import KEEP
+from hypnostream.engine.slots import Arrays
 from hypnostream.engine.tensorrt_runner import TensorRtRunner
 
 

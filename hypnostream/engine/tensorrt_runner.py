@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays
 from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.graph_resident import CONTROLS
+from hypnostream.engine.slots import Arrays
 from hypnostream.engine.tensorrt_build import last_error, logger
 from hypnostream.engine.tensorrt_cuda import DeviceArray, PinnedArray, Stream
 from hypnostream.engine.tensorrt_device import TensorRtError

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays
 from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.slots import Arrays
 from hypnostream.errors import UserError
 from hypnostream.models.epoch_model import EpochModel
 from hypnostream.models.stager import Stager, StagerConfig, StagerEnsemble

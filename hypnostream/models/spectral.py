@@ -17,6 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hypnostream.models.power_spectrum import PowerSpectrum
+from hypnostream.models.ranking import largest
+
 RATE_HZ = 100
 SECONDS = 30
 SAMPLES = RATE_HZ * SECONDS
@@ -39,31 +42,13 @@ BANDS_HZ = ((0.5, 4.0), (4.0, 8.0), (8.0, 12.0), (12.0, 16.0), (16.0, 30.0))  # 
 STFT_BANDS_HZ = ((0.5, 4.0), (4.0, 8.0), (8.0, 13.0), (13.0, 30.0), (30.0, 45.0))
 
 
-def _fourier(window: NDArray[np.float64], bins: NDArray[np.int64], detrend: bool) -> Tensor:
-    """A matrix that takes a frame to real and imaginary parts at `bins`: (samples, 2 bins), window included."""
-    n = len(window)
-    angle = 2 * np.pi * np.outer(np.arange(n), bins) / n
-    matrix = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]
-    if detrend:  # subtracting the frame's mean is a product too: (I - 11'/n)
-        matrix = matrix - matrix.mean(axis=0, keepdims=True)
-    return torch.from_numpy(matrix)
-
-
-def _power(frames: Tensor, fourier: Tensor) -> Tensor:
-    """Squared magnitude at each bin of each frame: (B, C, frames, samples) -> (B, C, frames, bins)."""
-    real, imaginary = (frames @ fourier).square().chunk(2, dim=-1)
-    return real + imaginary
-
-
 class BandPowers(nn.Module):
     """Welch band powers (4 s Hamming, 50 % overlap, median over the valid windows, constant detrend).
 
     After Welch (1967). Per channel: ln of the power in each of `BANDS_HZ`, in the input's unit squared.
     """
 
-    windows: Tensor
     bands: Tensor
-    fourier: Tensor
     median_weights: Tensor
 
     def __init__(self) -> None:
@@ -73,8 +58,9 @@ class BandPowers(nn.Module):
         bins = np.flatnonzero((freqs >= BANDS_HZ[0][0]) & (freqs <= BANDS_HZ[-1][1]))
         window = np.hamming(n + 1)[:-1]
         scale = 2.0 / (RATE_HZ * np.square(window).sum())  # one-sided density
-        self.register_buffer("fourier", _fourier(window * math.sqrt(scale), bins, detrend=True))  # (400, 2F)
-        kept = freqs[bins]
+        # A frame's mean is at bins 0 and 1 of a Hamming window and at no other: without those it need not be taken off.
+        self.spectrum = PowerSpectrum(window * math.sqrt(scale), bins)
+        kept = freqs[self.spectrum.bins]
         bands = np.stack([(kept >= low) & (kept < high) for low, high in BANDS_HZ], axis=1) * (RATE_HZ / n)
         self.register_buffer("bands", torch.from_numpy(bands))  # (F, 5)
         self.count = (SECONDS - WELCH_WINDOW_S) // WELCH_HOP_S + 1  # 14 windows
@@ -90,15 +76,15 @@ class BandPowers(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """`x` (B, C, 3000), `valid` (B, C, 30) in 0/1 -> ln powers (B, C, 5) and whether a window was valid (B, C)."""
-        # Two hops make a window: build the frames by reshape and concatenation, which every runtime has.
+        # Two hops make a window.
         hops = x.reshape(*x.shape[:-1], SECONDS // WELCH_HOP_S, WELCH_HOP_S * RATE_HZ)  # (B, C, 15, 200)
-        power = _power(torch.cat([hops[:, :, :-1], hops[:, :, 1:]], dim=-1), self.fourier)  # (B, C, 14, F)
+        power = self.spectrum(hops[:, :, :-1], hops[:, :, 1:])  # (B, C, 14, F)
         pairs = valid.reshape(*valid.shape[:-1], SECONDS // WELCH_HOP_S, WELCH_HOP_S).prod(-1)  # (B, C, 15)
         good = pairs[:, :, :-1] * pairs[:, :, 1:]  # (B, C, 14)
         power = power * good.unsqueeze(-1) - (1 - good.unsqueeze(-1))  # invalid windows sort last, at -1
-        ranked = torch.topk(power.transpose(-1, -2), self.ranks, dim=-1).values  # (B, C, F, 8)
+        ranked = torch.stack(largest(power.unbind(2), self.ranks), dim=2)  # (B, C, 8, F)
         weights = self.median_weights[good.sum(-1).round().long()]  # (B, C, 8)
-        median = (ranked * weights.unsqueeze(-2)).sum(-1)  # (B, C, F)
+        median = (weights.unsqueeze(-2) @ ranked).squeeze(-2)  # (B, C, F)
         any_good = (good.sum(-1) > 0).to(x.dtype)
         return torch.log(median @ self.bands + 1e-20), any_good
 
@@ -114,10 +100,9 @@ class Wavelet34(nn.Module):
 
     low: Tensor
     high: Tensor
-    fourier: Tensor
     bands: Tensor
     below: Tensor
-    seconds: Tensor
+    of_second: Tensor
     of_set: Tensor
     to_each: Tensor
     length: Tensor
@@ -133,19 +118,18 @@ class Wavelet34(nn.Module):
         )  # (2, 1, 8)
         n = 2 * RATE_HZ
         window = np.hanning(n + 1)[:-1]
-        bins = np.arange(n // 2 + 1)
-        self.register_buffer("fourier", _fourier(window / window.sum(), bins, detrend=False))  # (200, 202)
-        freqs = bins * RATE_HZ / n
+        self.power = PowerSpectrum(window / window.sum(), np.arange(n // 2 + 1))
+        freqs = self.power.bins * RATE_HZ / n
         bands = np.stack([(freqs >= low_hz) & (freqs <= high_hz) for low_hz, high_hz in STFT_BANDS_HZ], axis=1)
         self.register_buffer("bands", torch.from_numpy(bands.astype(np.float64)))  # (101, 5)
-        self.register_buffer("below", torch.ones(len(bins), len(bins), dtype=torch.float64).triu())  # a running sum
-        self.step_hz = float(freqs[1])
+        self.register_buffer("below", torch.from_numpy((freqs[:, None] <= freqs).astype(np.float64)))  # a running sum
+        self.step_hz = RATE_HZ / n
         # The coefficients of all sets lie end to end, so that a sum over each set is one product with a matrix.
         seconds = _coefficient_seconds()
         sets = [seconds[-1], *reversed(seconds)]  # A5, D5, D4, D3, D2, D1
         lengths = torch.tensor([len(each) for each in sets])
         of_set = torch.eye(len(sets), dtype=torch.float64).repeat_interleave(lengths, dim=0)
-        self.register_buffer("seconds", torch.from_numpy(np.concatenate(sets)))  # (n,)
+        self.register_buffer("of_second", torch.eye(SECONDS, dtype=torch.float64)[:, np.concatenate(sets)])  # (30, n)
         self.register_buffer("of_set", of_set)  # (n, 6)
         self.register_buffer("to_each", of_set.T.contiguous())  # (6, n)
         self.register_buffer("length", lengths.double())  # (6,)
@@ -154,8 +138,15 @@ class Wavelet34(nn.Module):
         """`volts` (B, C, 3000), `valid` (B, C, 30) -> (B, C, 34)."""
         return torch.cat([self.wavelet(volts, valid), self.fourier_features(volts, valid)], dim=-1)
 
-    def wavelet(self, volts: Tensor, valid: Tensor) -> Tensor:
-        """The first 24 features."""
+    def below_25_hz(self, volts: Tensor, valid: Tensor) -> Tensor:
+        """The first 29, with zeros for those of D1, in less time: (B, C, 29)."""
+        wavelet = self.wavelet(volts, valid, finest=False)
+        P = self.spectrum(volts, valid)
+        relative = P @ self.bands / P.sum(-1, keepdim=True).clamp(min=1e-30)
+        return torch.cat([nn.functional.pad(wavelet, (0, 4)), relative], dim=-1)
+
+    def wavelet(self, volts: Tensor, valid: Tensor, finest: bool = True) -> Tensor:
+        """The first 24 features; without the `finest` set, D1, the first 20."""
         batch, channels, _ = volts.shape
         approximation = volts.reshape(batch * channels, 1, SAMPLES)
         details: list[Tensor] = []
@@ -167,29 +158,36 @@ class Wavelet34(nn.Module):
             both = nn.functional.conv1d(padded, filters, stride=2)  # (BC, 2, n)
             approximation, detail = torch.split(both, [1, 1], dim=1)
             details.append(detail)
+        details = details if finest else details[1:]
         c = torch.cat([approximation, *reversed(details)], dim=-1).reshape(batch, channels, -1)  # (B, C, n)
-        keep = valid[..., self.seconds]  # (B, C, n)
-        count = (keep @ self.of_set).clamp(min=1.0)  # (B, C, 6)
-        rescale = self.length / count
+        n, sets = c.shape[-1], len(details) + 1
+        of_set, to_each = self.of_set[:n, :sets], self.to_each[:sets, :n]
+        keep = valid @ self.of_second[:, :n]  # (B, C, n)
         square = c.square() * keep
-        valid_energy = square @ self.of_set
-        p = square / ((valid_energy + EPSILON) @ self.to_each)  # (B, C, n)
-        entropy = -((p * torch.log(p + EPSILON)) @ self.of_set)
-        mean = (c * keep) @ self.of_set / count
-        variance = ((c - mean @ self.to_each).square() * keep) @ self.of_set / count
+        # Two sums or more in one product: a row by itself would be summed in another order than rows of a batch.
+        count, valid_energy, total = (torch.stack([keep, square, c * keep], dim=-2) @ of_set).unbind(-2)  # (B, C, sets)
+        count = count.clamp(min=1.0)
+        rescale = self.length[:sets] / count
+        p = square / ((valid_energy + EPSILON) @ to_each)  # (B, C, n)
+        squared_distance = (c - (total / count) @ to_each).square() * keep
+        log_share, spread = (torch.stack([p * torch.log(p + EPSILON), squared_distance], dim=-2) @ of_set).unbind(-2)
+        entropy, variance = -log_share, spread / count
         energy = valid_energy * rescale
         features = [energy, torch.log(energy + EPSILON), entropy + torch.log(rescale), variance]
-        return torch.stack(features, dim=-1).flatten(-2)  # (B, C, 24)
+        return torch.stack(features, dim=-1).flatten(-2)  # (B, C, 4 sets)
+
+    def spectrum(self, volts: Tensor, valid: Tensor) -> Tensor:
+        """The mean squared short-time Fourier transform over the valid frames (B, C, 101)."""
+        seconds = volts.reshape(*volts.shape[:-1], SECONDS, RATE_HZ)  # (B, C, 30, 100)
+        before, after = nn.functional.pad(seconds, (0, 0, 1, 0)), nn.functional.pad(seconds, (0, 0, 0, 1))
+        power = self.power(before, after)  # (B, C, 31, 101)
+        good = torch.cat([valid[..., :1], valid], dim=-1) * torch.cat([valid, valid[..., -1:]], dim=-1)  # (B, C, 31)
+        mean: Tensor = (good.unsqueeze(-2) @ power).squeeze(-2) / good.sum(-1).clamp(min=1.0).unsqueeze(-1)
+        return mean
 
     def fourier_features(self, volts: Tensor, valid: Tensor) -> Tensor:
         """The last 10 features."""
-        seconds = volts.reshape(*volts.shape[:-1], SECONDS, RATE_HZ)  # (B, C, 30, 100)
-        before = nn.functional.pad(seconds, (0, 0, 1, 0))
-        after = nn.functional.pad(seconds, (0, 0, 0, 1))
-        power = _power(torch.cat([before, after], dim=-1), self.fourier)  # (B, C, 31, 101)
-        first, last = valid[..., :1], valid[..., -1:]
-        good = torch.cat([first, valid], dim=-1) * torch.cat([valid, last], dim=-1)  # (B, C, 31)
-        P = (power * good.unsqueeze(-1)).sum(2) / good.sum(-1).clamp(min=1.0).unsqueeze(-1)  # (B, C, 101)
+        P = self.spectrum(volts, valid)
         total = P.sum(-1, keepdim=True)
         share = P / (total + EPSILON)
         absolute = P @ self.bands  # (B, C, 5)

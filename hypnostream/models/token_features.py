@@ -32,7 +32,7 @@ def band_shape(ln_power: Tensor, bands: int = 5) -> Tensor:
 
 
 def wavelet_shape(features: Tensor) -> Tensor:
-    """The 34 (..., 34) -> 5 relative wavelet energies, 5 entropies, 4 relative powers: (..., 14)."""
+    """The 34, or the first 29 (..., 29) -> 5 relative wavelet energies, 5 entropies, 4 relative powers: (..., 14)."""
     energy = features[..., LN_ENERGY]
     band = features[..., STFT_RELATIVE].clamp(min=FLOOR)
     relative = torch.log(band / band.sum(-1, keepdim=True))
@@ -40,7 +40,7 @@ def wavelet_shape(features: Tensor) -> Tensor:
 
 
 def wavelet_level(features: Tensor) -> Tensor:
-    """The 34 (..., 34) -> ln energy of the body (1.5 to 25 Hz) and of D2 (12.5 to 25 Hz): (..., 2)."""
+    """The 34, or the first 29 (..., 29) -> ln energy of the body (1.5 to 25 Hz) and of D2 (12.5 to 25 Hz): (..., 2)."""
     return torch.cat([_body(features), features[..., 17:18]], dim=-1)
 
 
@@ -71,7 +71,7 @@ class SpectralTokens(nn.Module):
             shape, level = band_shape(power, bands), F.pad(power[..., :bands], (0, BAND_LEVEL - bands))
             if has_wavelet:
                 one = slice(channel, channel + 1)
-                features = self.wavelet34(signal_uv[:, one] * 1e-6, valid[:, one])[:, 0]
+                features = self.wavelet34.below_25_hz(signal_uv[:, one] * 1e-6, valid[:, one])[:, 0]
                 shape = torch.cat([wavelet_shape(features), shape], dim=-1)
                 level = torch.cat([wavelet_level(features), level], dim=-1)
             else:

@@ -7,6 +7,7 @@ on how the samples were cut into chunks, and a chunk that completes no second co
 
 import copy
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -79,14 +80,20 @@ class StreamConditioner:
         self.t0_s = t0_s
         self.settings = settings or ConditioningSettings()
         self.channels = tuple(spec_indices)
+        # Streams of one kind are conditioned alike, but for what each remembers.
+        alike = [(d.spec, d.terms, [info.channels[t.channel_index] for t in d.terms]) for d in derivations]
+        self.kind = sys.intern(repr((info.rate_hz, self.channels, self.settings, alike)))
         self._rates = tuple(derivation.spec.rate_hz for derivation in derivations)
         self._used = sorted({term.channel_index for derivation in derivations for term in derivation.terms})
-        self._groups = Group.of(info, derivations, self._used, self.settings.resample, self.settings.quality)
-        self._window = math.ceil(info.rate_hz)
+        self.groups = Group.of(info, derivations, self._used, self.settings.resample, self.settings.quality)
+        self.window = math.ceil(info.rate_hz)
         self._timeline = Timeline(info.rate_hz, t0_s, self.settings.timeline)
-        self._state = ConditionerState(
+        self.tolerated = math.ceil(
+            self._timeline.tolerance_s * info.rate_hz
+        )  # samples by which an origin may move back
+        self.state = ConditionerState(
             self._timeline.state,
-            [group.fresh() for group in self._groups],
+            [group.fresh() for group in self.groups],
             np.zeros((len(self._used), 0), np.float32),
             next_second=first_second,
         )
@@ -94,12 +101,20 @@ class StreamConditioner:
     @property
     def look_ahead_s(self) -> float:
         """How long after its end a second may have to wait for the resampler."""
-        return max((group.resampler.half + 2 for group in self._groups), default=0) / self.info.rate_hz
+        return max((group.resampler.half + 2 for group in self.groups), default=0) / self.info.rate_hz
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something that was held back waits for `emit`."""
+        state = self.state
+        if not self.groups or math.isnan(state.origin_s):
+            return False
+        return state.received >= state.needed or state.pending.shape[1] >= _LONGEST_WAIT_S * self.info.rate_hz
 
     @property
     def next_second(self) -> int:
         """The second that will come out next."""
-        return self._state.next_second
+        return self.state.next_second
 
     @property
     def reached_s(self) -> float:
@@ -124,15 +139,18 @@ class StreamConditioner:
 
     def snapshot(self) -> ConditionerState:
         """A copy of all that this conditioner remembers."""
-        return copy.deepcopy(self._state)
+        return copy.deepcopy(self.state)
 
     def restore(self, state: ConditionerState) -> None:
         """Go on from a snapshot of a conditioner with the same settings."""
-        self._state = copy.deepcopy(state)
-        self._timeline.state = self._state.timeline
+        self.state = copy.deepcopy(state)
+        self._timeline.state = self.state.timeline
 
-    def push(self, chunk: Chunk) -> list[Seconds]:
-        """Take the next samples; the seconds that they complete. Raises ValueError when the chunk does not fit."""
+    def push(self, chunk: Chunk, hold: bool = False) -> list[Seconds]:
+        """Take the next samples; the seconds that they complete. Raises ValueError when the chunk does not fit.
+
+        With `hold` those that `emit` would give now stay for it to give: others may be due with them.
+        """
         n = len(chunk.timestamps)
         if chunk.stream_id != self.info.stream_id or chunk.samples.shape != (n, len(self.info.channels)):
             raise ValueError(
@@ -141,7 +159,7 @@ class StreamConditioner:
             )
         seconds: list[Seconds] = []
         for run in self._timeline.accept(chunk.timestamps):
-            seconds += self._take(run, chunk.samples[run.rows])
+            seconds += self._take(run, chunk.samples[run.rows], hold)
         return seconds
 
     def flush(self, until_second: int, incomplete: bool = True) -> list[Seconds]:
@@ -150,17 +168,17 @@ class StreamConditioner:
         A second that has all its samples comes out as if the last sample stayed. Those that have not come out as
         MISSING; with `incomplete` False they stay open instead, and may still come out of a later `push`.
         """
-        seconds = self._emit(padded=True, until=until_second)
+        seconds = self.emit(padded=True, until=until_second)
         if incomplete:
             seconds += self._skip(until_second)
         return seconds
 
-    def _take(self, run: Run, samples: NDArray[np.float32]) -> list[Seconds]:
-        state = self._state
+    def _take(self, run: Run, samples: NDArray[np.float32], hold: bool) -> list[Seconds]:
+        state = self.state
         seconds: list[Seconds] = []
         if run.opens_segment:
-            seconds += self._emit(padded=True)
-            state.groups = [group.fresh() for group in self._groups]
+            seconds += self.emit(padded=True)
+            state.groups = [group.fresh() for group in self.groups]
             state.pending = state.pending[:, :0]
             state.origin_s, state.received = run.origin_s, 0
             seconds += self._skip(self._first_whole_second())
@@ -173,41 +191,40 @@ class StreamConditioner:
             pending[row, state.pending.shape[1] :] = samples[:, channel]
         state.pending = pending
         state.received += len(samples)
-        return seconds + self._emit(padded=False)
+        return seconds if hold else seconds + self.emit()
 
-    def _starts(self, second: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def starts(self, second: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Where `count` seconds from `second` on, and the one behind them, start in the segment.
 
         The sample at or before each start, the phase beyond it, and the first sample that lies in the second.
         """
-        offset_s: NDArray[np.float64] = self.t0_s - self._state.origin_s + np.arange(second, second + count + 1.0)
+        offset_s: NDArray[np.float64] = self.t0_s - self.state.origin_s + np.arange(second, second + count + 1.0)
         bases, phases = place(offset_s * self.info.rate_hz)
         return bases, phases, bases + (phases > 0)
 
     def _first_whole_second(self) -> int:
         """The first second from which no sample is missing at the segment's start."""
-        second = math.floor(self._state.origin_s - self.t0_s)
-        return second if self._starts(second, 0)[2][0] >= 0 else second + 1
+        second = math.floor(self.state.origin_s - self.t0_s)
+        return second if self.starts(second, 0)[2][0] >= 0 else second + 1
 
     def _needed(self, second: int) -> int:
         """How many samples of the segment a second needs, look-ahead included."""
-        bases, phases, first = self._starts(second, 1)
+        bases, phases, first = self.starts(second, 1)
         base, phase = int(bases[0]), int(phases[0])
-        return max(int(first[1]), *(base + group.resampler.needed(phase) for group in self._groups))
+        return max(int(first[1]), *(base + group.resampler.needed(phase) for group in self.groups))
 
     def _look_ahead(self) -> None:
-        self._state.needed = self._needed(self._state.next_second) if self._groups else 1 << 62
+        self.state.needed = self._needed(self.state.next_second) if self.groups else 1 << 62
 
-    def _emit(self, padded: bool, until: int | None = None) -> list[Seconds]:
-        """The seconds that are ready; `padded`: those too that only miss their look-ahead."""
-        state = self._state
-        if math.isnan(state.origin_s) or not self._groups or (until is not None and until <= state.next_second):
+    def emit(self, padded: bool = False, until: int | None = None) -> list[Seconds]:
+        """The seconds that are ready and were held back; `padded`: those too that only miss their look-ahead."""
+        state = self.state
+        if not (self.is_due or (padded and not math.isnan(state.origin_s) and self.groups)):
             return []
-        waits = state.received < state.needed and state.pending.shape[1] < _LONGEST_WAIT_S * self.info.rate_hz
-        if waits and not padded:
+        if until is not None and until <= state.next_second:
             return []
         if state.pending.shape[1]:
-            for group, memory in zip(self._groups, state.groups, strict=True):
+            for group, memory in zip(self.groups, state.groups, strict=True):
                 group.filter(memory, state.pending)
             state.pending = state.pending[:, :0]
         blocks: list[Seconds] = []
@@ -216,44 +233,43 @@ class StreamConditioner:
             blocks.append(self._condition(count))
             state.next_second += count
         self._look_ahead()
-        tolerated = math.ceil(self._timeline.tolerance_s * self.info.rate_hz)
-        keep = int(self._starts(state.next_second, 0)[0][0]) - tolerated
-        for group, memory in zip(self._groups, state.groups, strict=True):
+        keep = int(self.starts(state.next_second, 0)[0][0]) - self.tolerated
+        for group, memory in zip(self.groups, state.groups, strict=True):
             group.forget(memory, keep)
         return blocks
 
     def _ready(self, padded: bool, until: int | None) -> int:
         """How many seconds from the next one on are ready, _BLOCK at most."""
-        state = self._state
+        state = self.state
         most = _BLOCK if until is None else min(_BLOCK, until - state.next_second)
         if most <= 0:
             return 0
-        bases, phases, first = self._starts(state.next_second, most)
+        bases, phases, first = self.starts(state.next_second, most)
         needed = first[1:]
         if not padded:
             each = phases[:-1].tolist()
-            for group in self._groups:
+            for group in self.groups:
                 reach = {phase: group.resampler.needed(phase) for phase in set(each)}
                 needed = np.maximum(needed, bases[:-1] + np.array([reach[phase] for phase in each]))
         return int((needed <= state.received).sum())
 
     def _condition(self, count: int) -> Seconds:
         """The next `count` seconds."""
-        bases, phases, first = self._starts(self._state.next_second, count)
+        bases, phases, first = self.starts(self.state.next_second, count)
         samples: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(self.channels)
         quality = np.empty((len(self.channels), count), np.uint8)
-        for group, memory in zip(self._groups, self._state.groups, strict=True):
-            codes = group.judge(memory, first[:-1], np.diff(first), self._window)
+        for group, memory in zip(self.groups, self.state.groups, strict=True):
+            codes = group.judge(memory, first[:-1], np.diff(first), self.window)
             conditioned = group.resample(memory, bases[:-1], phases[:-1])
             conditioned[codes != OK] = 0.0
             for row, channel in enumerate(group.rows):
                 samples[channel] = conditioned[row]
             quality[list(group.rows)] = codes
-        return Seconds(self._state.next_second, self.channels, tuple(samples), quality)
+        return Seconds(self.state.next_second, self.channels, tuple(samples), quality)
 
     def _skip(self, until_second: int) -> list[Seconds]:
         """Say of everything before `until_second` that it is missing."""
-        state = self._state
+        state = self.state
         n = until_second - state.next_second
         if n <= 0 or not self.channels:
             return []

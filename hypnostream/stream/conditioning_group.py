@@ -33,7 +33,8 @@ class GroupState:
 class Group:
     """Settings and processing of one group; its state is a `GroupState` that the conditioner keeps.
 
-    `rows` are the places of its channels among the stream's derivations.
+    `rows` are the places of its channels among the stream's derivations, `terms` what each is the sum of: raw rows and
+    weights. By channel, `limits` are the raw rows whose flags it has, each flag with the limits beyond which it is set.
     """
 
     def __init__(
@@ -50,18 +51,17 @@ class Group:
         self.filters = CausalFilter(butterworth_sections(info.rate_hz, spec.highpass_hz, spec.lowpass_hz))
         self.resampler = Resampler(info.rate_hz, spec.rate_hz, resample)
         self.judged = QualityJudge([derivation.spec for derivation in derivations], info.rate_hz, quality)
-        self._absurd = quality.absurd
-        self._terms = [[(used.index(term.channel_index), term.weight) for term in d.terms] for d in derivations]
+        self.absurd = quality.absurd
+        self.terms = [[(used.index(term.channel_index), term.weight) for term in d.terms] for d in derivations]
         at_limit = [_limits(info.channels[index]) for index in used]
         near_limit = [_limits(info.channels[index], quality.near_limit) for index in used]
-        # By channel and term: the raw row, and its flags with their limits.
-        self._limits = [
+        self.limits = [
             [
                 (row, [(NEAR_LIMIT, near_limit[row])] * drifts + [(AT_LIMIT, at_limit[row])] * saturates)
                 for row, _ in terms
                 if drifts or saturates
             ]
-            for terms, saturates, drifts in zip(self._terms, self.judged.saturates, self.judged.drifts, strict=True)
+            for terms, saturates, drifts in zip(self.terms, self.judged.saturates, self.judged.drifts, strict=True)
         ]
 
     @classmethod
@@ -143,16 +143,16 @@ class Group:
         derived = np.empty((len(self.rows), raw.shape[1]))
         flags = np.zeros(derived.shape, np.uint8)
         with np.errstate(invalid="ignore", over="ignore"):
-            for channel, ((row, weight), *more) in enumerate(self._terms):
+            for channel, ((row, weight), *more) in enumerate(self.terms):
                 np.multiply(raw[row], np.float64(weight), out=derived[channel])
                 for row, weight in more:
                     derived[channel] += raw[row] * np.float64(weight)
         # The extremes say cheaply that all is well; a NaN among the samples makes them NaN and the answer False.
-        if not (derived.max() <= self._absurd and derived.min() >= -self._absurd):
-            bad = ~(np.abs(derived) <= self._absurd)
+        if not (derived.max() <= self.absurd and derived.min() >= -self.absurd):
+            bad = ~(np.abs(derived) <= self.absurd)
             derived[bad] = 0.0
             flags[bad] = BAD
-        for channel, limits in enumerate(self._limits):
+        for channel, limits in enumerate(self.limits):
             for row, flagged in limits:
                 smallest, largest = raw[row].min(), raw[row].max()
                 for flag, (lowest, highest) in flagged:

@@ -6,6 +6,7 @@ its delay is nil; what it costs is the look-ahead of half its length.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,11 +73,32 @@ class Resampler:
         windows = np.empty((len(bases), channels, pieces, self._taps), np.float32)
         for channel in range(channels):
             windows[:, channel] = _windows(signal[channel], self._taps)[starts]
-        matrix = _matrix(self.rate_in_hz, self.rate_out_hz, pieces, self.half, phase, self.settings)
         # One product of the same shape for each second: the same sums in the same order whatever n is.
-        product = np.matmul(windows.reshape(len(bases), channels * pieces, self._taps), matrix)
+        product = np.matmul(windows.reshape(len(bases), channels * pieces, self._taps), self._weights(phase))
         seconds: NDArray[np.float32] = product.reshape(len(bases), channels, self.rate_out_hz).swapaxes(0, 1)
         return seconds
+
+    def resample_each(
+        self, signals: Sequence[NDArray[np.float32]], bases: NDArray[np.int64], phases: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """One second of each of several signals (channels, samples), each with its own base and phase: (channels,
+        signals, rate_out), the same bits as by themselves."""
+        channels, pieces = len(signals[0]), self._pieces
+        seconds = np.empty((len(signals), channels, self.rate_out_hz), np.float32)
+        window = np.empty((channels, pieces, self._taps), np.float32)
+        for place, (signal, base, phase) in enumerate(zip(signals, bases.tolist(), phases.tolist(), strict=True)):
+            if self.is_identity(phase):
+                seconds[place] = signal[:, base : base + self.rate_out_hz]
+                continue
+            for piece in range(pieces):
+                start = base - self.half + piece * self._piece_in
+                window[:, piece] = signal[:, start : start + self._taps]
+            out = seconds[place].reshape(channels * pieces, self.rate_out_hz // pieces)
+            np.matmul(window.reshape(channels * pieces, self._taps), self._weights(phase), out=out)
+        return seconds.swapaxes(0, 1)
+
+    def _weights(self, phase: int) -> NDArray[np.float32]:
+        return _matrix(self.rate_in_hz, self.rate_out_hz, self._pieces, self.half, phase, self.settings)
 
 
 def _windows(signal: NDArray[np.float32], taps: int) -> NDArray[np.float32]:

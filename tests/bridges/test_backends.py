@@ -15,9 +15,10 @@ from hypnostream.bridges.doctor import OK, WARNING
 from hypnostream.bridges.doctor_software import backends
 from hypnostream.bridges.replay import ReplayOptions, replay
 from hypnostream.config import BedConfig, ModelSection, load_config
-from hypnostream.engine.backend import Arrays, OnnxBackend
+from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.parity import Parity, compare, simulated_epochs
+from hypnostream.engine.slots import Arrays
 from hypnostream.engine.tensorrt_cuda import CudaError
 from hypnostream.engine.tensorrt_device import TensorRtError, device
 from hypnostream.errors import UserError

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays
+from hypnostream.engine.slots import Arrays
 
 
 class GraphOnCpu:

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays, OnnxBackend
+from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_resident import KEEP, RESET, with_controls
 from hypnostream.engine.resident import HostResident
+from hypnostream.engine.slots import Arrays
 from tests.engine.runtimes import GraphOnCpu, graph_of
 
 BUNDLE = load_bundle()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays, OnnxBackend
+from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.parity import LIMITS, Limits, Parity, compare, simulated_epochs
+from hypnostream.engine.slots import Arrays
 from hypnostream.stream.stages import EPOCH_S
 
 BUNDLE = load_bundle()

@@ -63,6 +63,17 @@ def test_band_powers_are_those_of_scipy() -> None:
     assert bool((any_window == 1).all())
 
 
+def test_the_first_29_without_the_finest_set_are_those_of_the_34() -> None:
+    x = _coloured(np.random.default_rng(4), 5)
+    valid = torch.ones(5, 1, 30, dtype=torch.float64)
+    valid[2, :, 11:14] = 0
+    module = Wavelet34().double()
+    whole, some = module(x, valid)[..., :29], module.below_25_hz(x, valid)
+    read = [column for column in range(29) if column not in range(20, 24)]
+    assert torch.allclose(some[..., read], whole[..., read], rtol=1e-9)
+    assert not some[..., 20:24].any()
+
+
 @pytest.mark.parametrize("front_end", [BandPowers, Wavelet34])
 def test_what_lies_in_invalid_seconds_does_not_matter(front_end: type[torch.nn.Module]) -> None:
     rng = np.random.default_rng(1)

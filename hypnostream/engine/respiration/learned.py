@@ -13,9 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import Arrays, Backend
+from hypnostream.engine.backend import Backend
 from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.respiration.tick_inputs import ANSWERS, LATE_S, NUMBERS, TICK_S, TICK_SENSORS
+from hypnostream.engine.slots import Arrays
 
 EVENT_NOW, APNEA_NOW, EVENT_LATE, IN_HALF_MINUTE, IN_MINUTE = range(len(ANSWERS))
 _KEPT_S: Final = 600
