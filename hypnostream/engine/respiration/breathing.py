@@ -264,9 +264,10 @@ class Breathing:
             evidence.heart = HeartState(seconds.start + i, self._beats.fresh(), self._heart.fresh())
         heart, good = evidence.heart, bool(seconds.quality[self._ecg, i] == OK)
         beats_s = self._beats.advance(heart.beats, seconds.samples[self._ecg][i], good)
-        rate = self._heart.advance(heart.rate, beats_s, good)
-        beat[:] = heart.rate.rate_bpm[-1], rate.usual_interval_s, rate.cyclic_share
+        self._heart.listen(heart.rate, beats_s, good)
+        beat[:] = heart.rate.rate_bpm[-1], heart.rate.usual_interval_s, heart.rate.cyclic_share
         if surrogate:
+            rate = self._heart.evidence(heart.rate)
             said = find(evidence.autonomic, rate, self._stage, self.settings.autonomic)
             events += self._in_stream_time(said, heart.first)
         return events, sees

@@ -103,6 +103,17 @@ class HeartRate:
         beats, never across a second that is not good. `state` is changed. Raises ValueError where the two differ
         in length.
         """
+        self.listen(state, beats_s, good, intervals_s)
+        return self.evidence(state)
+
+    def listen(
+        self,
+        state: HeartRateState,
+        beats_s: Sequence[float],
+        good: bool = True,
+        intervals_s: Sequence[float] | None = None,
+    ) -> None:
+        """As `advance`, for those who look at the state alone."""
         settings, second = self.settings, state.next_second
         if intervals_s is not None and len(intervals_s) != len(beats_s):
             raise ValueError(f"{len(intervals_s)} intervals came with {len(beats_s)} beats: give one a beat")
@@ -132,7 +143,6 @@ class HeartRate:
         if second % settings.cyclic_every_s == 0:
             self._look_back(state)
         state.next_second += 1
-        return self._evidence(state, second)
 
     def _is_normal(self, state: HeartRateState, interval_s: float) -> bool | None:
         """None where it cannot be said: there is no interval, or too few before it."""
@@ -153,7 +163,8 @@ class HeartRate:
         known = state.rate_bpm[is_known]
         state.usual_interval_s = state.cyclic_bpm = state.cyclic_share = math.nan
         if len(known) >= 60:
-            state.usual_interval_s = 60 / float(np.median(known))
+            middle = (len(known) - 1) // 2, len(known) // 2
+            state.usual_interval_s = 120 / float(np.partition(known, middle)[list(middle)].sum())
         if len(known) < self.settings.known * self.settings.memory_s:
             return
         waves = self._waves[:, is_known] @ (known - known.mean())
@@ -162,7 +173,8 @@ class HeartRate:
         state.cyclic_bpm = math.sqrt(cyclic)
         state.cyclic_share = min(cyclic / variance, 1.0) if variance > 0 else 0.0
 
-    def _evidence(self, state: HeartRateState, second: int) -> HeartEvidence:
+    def evidence(self, state: HeartRateState) -> HeartEvidence:
+        """What the last second that came says."""
         settings = self.settings
         lately = _mean(state.rate_bpm[-settings.lately_s :].tolist(), settings.known)
         before = _mean(
@@ -170,7 +182,7 @@ class HeartRate:
         )
         intervals = float(state.intervals.sum())
         return HeartEvidence(
-            second=second,
+            second=state.next_second - 1,
             rate_bpm=lately,
             usual_interval_s=state.usual_interval_s,
             rise=lately / before - 1,
