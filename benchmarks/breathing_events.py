@@ -165,7 +165,7 @@ def simulated(bundle: Bundle, nights: int) -> None:
             own = [e for e in latest(e for _, e in said) if e.event_id.startswith("learned") and e.status == "final"]
             alone = played(source.streams, chunks, lost, bundle, ModelAlone, night.duration_s)
             model = [e for e in latest(e for _, e in alone) if e.event_id.startswith("learned") and e.status == "final"]
-            counts[name]["rules"].add(reference, [e for e in rules if "surrogate" not in e.rule or not own])
+            counts[name]["rules"].add(reference, rules)
             counts[name]["model"].add(reference, model)
             counts[name]["both"].add(reference, [*(e for e in rules if believed(e)), *own])
             if not lost:
