@@ -1,7 +1,7 @@
 """The rules' events with what the learned model believes of them, and its own where neither airflow nor a belt tells.
 
-The rules decide what is an event and when it is one; the model moves its confidence. They are right together more
-often than either alone, and each can be had alone: an event's `reason` says what the model believed.
+The rules decide what is an event and when it is one; the model moves its confidence, no more: on people it was no
+better a judge of their events than they are (docs/results.md). `reason` says what the model believed.
 """
 
 import math

@@ -5,7 +5,6 @@ Its answers are kept apart from the rules: the rules say what an event is, this 
 cost little more than one.
 """
 
-import copy
 import math
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +17,7 @@ from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.respiration.tick_inputs import ANSWERS, LATE_S, NUMBERS, TICK_S, TICK_SENSORS
 from hypnostream.engine.slots import Arrays
 
-EVENT_NOW, APNEA_NOW, EVENT_LATE, IN_HALF_MINUTE, IN_MINUTE = range(len(ANSWERS))
+EVENT_NOW, EVENT_LATE = (ANSWERS.index(name) for name in ("event_now", "event_late"))
 _KEPT_S: Final = 600
 
 
@@ -58,11 +57,6 @@ class LearnedBreathing:
         at = np.arange(state.next_second - TICK_S, state.next_second) % _KEPT_S
         state.answers[at] = outputs["probabilities"][0]
         return True
-
-
-def copied(state: LearnedState) -> LearnedState:
-    """A copy to go on from."""
-    return copy.deepcopy(state)
 
 
 def answers_of(state: LearnedState, first: int, last: int) -> NDArray[np.float32]:
