@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import warnings
 from pathlib import Path
 
 import msgspec
@@ -17,7 +16,7 @@ from hypnostream.engine.respiration.tick_inputs import ANSWERS, NUMBERS, TICK_S,
 from hypnostream.errors import UserError
 from hypnostream.models.breathing_detector import BreathingDetector
 from hypnostream.models.state import named, rebuilt
-from hypnostream.training.bundling.export import FORBIDDEN_OPERATORS, OPSET
+from hypnostream.training.bundling.export import write_graph
 
 FILE = "tick.onnx"
 PARITY = 1e-5
@@ -53,35 +52,13 @@ def tick_spec(detector: BreathingDetector) -> GraphSpec:
 
 
 def export_tick(detector: BreathingDetector, path: Path) -> None:
-    """Write the graph with a free batch size. Raises UserError when it holds an operator that no bundle may have."""
-    import onnx
-
+    """Write the graph with a free batch size. Raises UserError as `write_graph` does."""
     detector = detector.eval().float()
     spec = tick_spec(detector)
     shapes = {t.name: t.shape for t in spec.inputs} | {s.input: s.shape for s in spec.states}
     results = {t.name: t.shape for t in spec.outputs} | {s.output: s.shape for s in spec.states}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracer warns of each shape that is a constant here by design
-        torch.onnx.export(
-            TickGraph(detector),
-            tuple(torch.zeros(2, *shape) for shape in shapes.values()),
-            str(path),
-            input_names=list(shapes),
-            output_names=list(results),
-            dynamic_axes={name: {0: "batch"} for name in (*shapes, *results)},
-            opset_version=OPSET,
-            dynamo=False,  # the newer exporter writes opset 18 whatever is asked
-        )
-    graph = onnx.load(str(path))
-    found = {node.op_type for node in graph.graph.node} & FORBIDDEN_OPERATORS
-    if found:
-        raise UserError(f"{path} holds {sorted(found)}; rewrite the module without them.")
-    for output in graph.graph.output:  # the exporter leaves shapes open; a bundle promises them
-        for dim, size in zip(list(output.type.tensor_type.shape.dim)[1:], results[output.name], strict=True):
-            dim.Clear()
-            dim.dim_value = size
-    onnx.checker.check_model(graph)
-    onnx.save(graph, str(path))
+    given = {name: torch.zeros(2, *shape) for name, shape in shapes.items()}
+    write_graph(TickGraph(detector), given, results, path)
 
 
 def bundle_with_tick(

@@ -83,10 +83,13 @@ def make_tick_nights(store: Path, out: Path, progress: Progress = lambda *_: Non
 
 
 def _labels(recording: Recording) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:
-    """Of seconds (T, 2), half minutes and minutes. A track of exact times answers for all of them."""
+    """Of seconds (T, 2), half minutes and minutes: each is answered by the track that was scored so."""
     seconds = recording.epochs * EPOCH_S
     second = np.full((seconds, 2), UNKNOWN, np.int8)
-    parts = {EPOCH_S: np.full(recording.epochs, UNKNOWN, np.int8), MINUTE_S: np.full(seconds // MINUTE_S, -1, np.int8)}
+    parts = {
+        EPOCH_S: np.full(recording.epochs, UNKNOWN, np.int8),
+        MINUTE_S: np.full(seconds // MINUTE_S, UNKNOWN, np.int8),
+    }
     for name in (_EVENT, f"{_EVENT}_60s"):
         track = recording.tracks.get(name)
         if track is not None and track.resolution_s in parts:

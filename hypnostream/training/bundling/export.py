@@ -7,6 +7,7 @@ Einsum: each of those makes a recurrent model crawl or fail in one runtime or an
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -84,37 +85,47 @@ class StepGraph(nn.Module):
 
 
 def export_graph(model: EpochModel, path: Path, rate_hz: int = 100) -> None:
-    """Write the step graph with a free batch size."""
-    import onnx
-
+    """Write the step graph with a free batch size. Raises UserError as `write_graph` does."""
     model = model.eval().float()
     C = model.config.channels
     state = named(model.initial_state(2))
-    names = ["signal", "valid", "age_s", *state]
-    inputs = (torch.randn(2, C, EPOCH_S * rate_hz), torch.ones(2, C, EPOCH_S), torch.zeros(2, C), *state.values())
-    outputs = ["probabilities", "weights", *(f"next_{name}" for name in state)]
+    given = {
+        "signal": torch.randn(2, C, EPOCH_S * rate_hz),
+        "valid": torch.ones(2, C, EPOCH_S),
+        "age_s": torch.zeros(2, C),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"probabilities": (len(STAGES),), "weights": (C,)}
+    shapes |= {f"next_{n}": tuple(t.shape[1:]) for n, t in state.items()}
+    write_graph(StepGraph(model), given | state, shapes, path)
+
+
+def write_graph(
+    module: nn.Module, given: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path
+) -> None:
+    """Trace a module with `given`, (B, ...) each, and write it as a graph with a free batch size.
+
+    `shapes` are those of its outputs without the batch. Raises UserError for an operator that no bundle may have.
+    """
+    import onnx
+
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the tracer warns of each shape that is a constant here by design
         torch.onnx.export(
-            StepGraph(model),
-            inputs,
+            module,
+            tuple(given.values()),
             str(path),
-            input_names=names,
-            output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in names + outputs},
+            input_names=list(given),
+            output_names=list(shapes),
+            dynamic_axes={name: {0: "batch"} for name in (*given, *shapes)},
             opset_version=OPSET,
             dynamo=False,  # the newer exporter writes opset 18 whatever is asked
         )
     graph = onnx.load(str(path))
-    found = {node.op_type for node in graph.graph.node}
-    if found & FORBIDDEN_OPERATORS:
-        raise UserError(f"{path} holds {sorted(found & FORBIDDEN_OPERATORS)}; rewrite the module without them.")
-    # The exporter leaves output shapes open; a bundle promises them.
-    shapes: dict[str, tuple[int, ...]] = {"probabilities": (len(STAGES),), "weights": (C,)}
-    shapes |= {f"next_{n}": tuple(t.shape[1:]) for n, t in state.items()}
-    for output in graph.graph.output:
-        dims = output.type.tensor_type.shape.dim
-        for dim, size in zip(list(dims)[1:], shapes[output.name], strict=True):
+    found = {node.op_type for node in graph.graph.node} & FORBIDDEN_OPERATORS
+    if found:
+        raise UserError(f"{path} holds {sorted(found)}; rewrite the module without them.")
+    for output in graph.graph.output:  # the exporter leaves shapes open; a bundle promises them
+        for dim, size in zip(list(output.type.tensor_type.shape.dim)[1:], shapes[output.name], strict=True):
             dim.Clear()
             dim.dim_value = size
     onnx.checker.check_model(graph)
