@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypnostream.errors import UserError
 from hypnostream.models.event_detector import DetectorSettings
 from hypnostream.models.synthsleepnet import SynthSleepNetSettings
-from hypnostream.training.downstream.balanced_bce import balance, balanced_bce
 from hypnostream.training.downstream.event_labels import labels_of
 from hypnostream.training.downstream.event_night import (
     TASKS,
@@ -27,6 +26,7 @@ from hypnostream.training.downstream.event_night import (
 from hypnostream.training.downstream.event_task import EventSettings, EventTask, probabilities, sensors_lost
 from hypnostream.training.downstream.scores import judged, scores, threshold_by
 from hypnostream.training.downstream.shares import event_folds, given_labels, stratum
+from hypnostream.training.losses.balanced_bce import balance, balanced_bce
 from hypnostream.training.recordings.labels import repeated, tracks_of
 from hypnostream.training.recordings.recording import Event, Recording
 from hypnostream.training.running.loop import LoopSettings, Share, train

@@ -17,8 +17,8 @@ from hypnostream.engine.respiration.tick_inputs import TICK_SENSORS
 from hypnostream.errors import UserError
 from hypnostream.models.breathing_detector import BreathingDetector, BreathingDetectorSettings
 from hypnostream.training.breathing.tick_night import TickNight
-from hypnostream.training.downstream.balanced_bce import balance, balanced_bce
 from hypnostream.training.downstream.event_task import sensors_lost
+from hypnostream.training.losses.balanced_bce import balance, balanced_bce
 from hypnostream.training.running.loop import LoopSettings, Share, chance
 
 _SPO2, _HEART = TICK_SENSORS.index("spo2"), TICK_SENSORS.index("heart")

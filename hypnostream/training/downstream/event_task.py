@@ -16,8 +16,8 @@ from hypnostream.errors import UserError
 from hypnostream.models.event_detector import DetectorSettings, EventDetector
 from hypnostream.models.spectral_inputs import SpectralInputs
 from hypnostream.models.state import State, detached, restarted
-from hypnostream.training.downstream.balanced_bce import balance, balanced_bce
 from hypnostream.training.downstream.event_night import SLOTS, TASKS, EventNight
+from hypnostream.training.losses.balanced_bce import balance, balanced_bce
 from hypnostream.training.running.loop import LoopSettings, Share, chance
 
 
