@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypnostream.errors import UserError
 from hypnostream.models.event_detector import DetectorSettings
 from hypnostream.models.synthsleepnet import SynthSleepNetSettings
+from hypnostream.training.damage.augment import subset_left
 from hypnostream.training.downstream.event_labels import labels_of
 from hypnostream.training.downstream.event_night import (
     TASKS,
@@ -23,7 +24,7 @@ from hypnostream.training.downstream.event_night import (
     read_event_nights,
     write_event_night,
 )
-from hypnostream.training.downstream.event_task import EventSettings, EventTask, probabilities, sensors_lost
+from hypnostream.training.downstream.event_task import EventSettings, EventTask, probabilities
 from hypnostream.training.downstream.scores import judged, scores, threshold_by
 from hypnostream.training.downstream.shares import event_folds, given_labels, stratum
 from hypnostream.training.losses.balanced_bce import balance, balanced_bce
@@ -219,12 +220,12 @@ def test_lost_sensors_leave_each_night_one_that_it_had(seed: int, burst: float) 
     generator = torch.Generator().manual_seed(seed)
     worn = (torch.rand(6, 1, 3, generator=generator) < 0.6).float()
     mask = worn.expand(6, 40, 3)
-    lost = sensors_lost(mask, 1.0, 0.0, generator)
+    lost = subset_left(mask, 1.0, 0.0, generator)
     assert bool((lost <= mask).all())
     assert torch.equal(lost.amax((1, 2)), mask.amax((1, 2)))
     several = worn.sum((1, 2)) > 1
     assert bool((lost.amax(1).sum(1)[several] < worn.sum((1, 2))[several]).all())
-    assert bool((sensors_lost(mask, 0.0, burst, generator) <= mask).all())
+    assert bool((subset_left(mask, 0.0, burst, generator) <= mask).all())
 
 
 # Scores

@@ -1,6 +1,6 @@
 """Recordings to nights for the learned model of breathing, by the code that runs live: what it will be given."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,18 +17,15 @@ from hypnostream.engine.respiration.history import HISTORY_S, ROW_NAMES
 from hypnostream.engine.respiration.oximetry import Oximetry
 from hypnostream.engine.respiration.rules import RuleSettings
 from hypnostream.engine.respiration.tick_inputs import tick_inputs
-from hypnostream.errors import UserError
 from hypnostream.stream.channels import MISSING, OK
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.breathing.tick_night import MINUTE_S, TickNight, read_tick_night, write_tick_night
 from hypnostream.training.nights.conditioned import condition_seconds
+from hypnostream.training.nights.scored_breathing import Progress, make_nights
 from hypnostream.training.recordings.recording import UNKNOWN, Recording
-from hypnostream.training.recordings.recording_file import read_recording_file
-from hypnostream.training.recordings.store import read_recording, recordings_in
 
 Floats = NDArray[np.float64]
 Beats = tuple[Sequence[float], bool, Sequence[float] | None]
-Progress = Callable[[int, int, str], None]
 _BY_NAME = {spec.name: spec for spec in RESPIRATION_CHANNELS}
 _EVENT = "apnea_or_hypopnea"
 
@@ -63,23 +60,14 @@ def make_tick_nights(store: Path, out: Path, progress: Progress = lambda *_: Non
 
     Raises UserError when there is no recording, or one cannot be read.
     """
-    folders = recordings_in(store)
-    if not folders:
-        raise UserError(f"{store} holds no stored recording; make them with `hypnostream train ingest`.")
-    wanted = [folder for folder in folders if any("apnea" in track for track in read_recording_file(folder).tracks)]
-    names = []
-    for done, folder in enumerate(wanted):
-        progress(done, len(wanted), folder.name)
-        path = out / f"{folder.name}.safetensors"
-        recording = read_recording(folder)
-        if not path.exists() or read_tick_night(path).source_sha256 != recording.source_sha256:
-            night = tick_night(recording)
-            if night is None:
-                continue
-            write_tick_night(out, night)
-        names.append(folder.name)
-    progress(len(wanted), len(wanted), "")
-    return names
+    return make_nights(
+        store,
+        lambda name: out / f"{name}.safetensors",
+        lambda path: read_tick_night(path).source_sha256,
+        tick_night,
+        lambda night: write_tick_night(out, night),
+        progress,
+    )
 
 
 def _labels(recording: Recording) -> tuple[NDArray[np.int8], NDArray[np.int8], NDArray[np.int8]]:

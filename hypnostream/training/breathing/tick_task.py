@@ -17,7 +17,7 @@ from hypnostream.engine.respiration.tick_inputs import TICK_SENSORS
 from hypnostream.errors import UserError
 from hypnostream.models.breathing_detector import BreathingDetector, BreathingDetectorSettings
 from hypnostream.training.breathing.tick_night import TickNight
-from hypnostream.training.downstream.event_task import sensors_lost
+from hypnostream.training.damage.augment import subset_left
 from hypnostream.training.losses.balanced_bce import balance, balanced_bce
 from hypnostream.training.running.loop import LoopSettings, Share, chance
 
@@ -92,7 +92,7 @@ class TickTask:
         numbers = self._cut([(self.nights[i].numbers, start) for i, start in which], 0).float()
         mask = self._cut([(self.nights[i].mask, start) for i, start in which], 0).float()
         target = self._cut([(self.targets[i], start) for i, start in which], -1)
-        mask = sensors_lost(mask, s.lose, s.burst, generator)
+        mask = subset_left(mask, s.lose, s.burst, generator)
         # Where no sensor is there nothing is asked: without evidence there is nothing to learn but the rate.
         target = torch.where(mask.any(-1, keepdim=True), target, torch.full_like(target, -1))
         moved = torch.randn(2, len(which), 1, generator=generator) * s.offset

@@ -43,7 +43,7 @@ _BAND_TILT = torch.linspace(-1, 1, 5)
 def sensors_lost(mask: Tensor, settings: AugmentSettings, generator: torch.Generator) -> Tensor:
     """`mask` (B, L, C) with whole channels gone (at least one stays), bursts of loss of any length up to half, and
     steps missing here and there."""
-    batch, length, channels = mask.shape
+    batch, _, channels = mask.shape
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
@@ -57,12 +57,25 @@ def sensors_lost(mask: Tensor, settings: AugmentSettings, generator: torch.Gener
     # A night that never had a kept channel keeps what it has: nothing is learned from a night without any.
     there = (mask.amax(1) * kept).sum(1, keepdim=True) > 0
     kept = torch.where(there, kept, torch.ones_like(kept))
-    t = torch.arange(length).view(1, -1, 1)
-    start = uniform(batch, 1, channels) * length
-    run = uniform(batch, 1, channels).square() * length / 2 * (uniform(batch, 1, channels) < settings.burst)
-    lost = (t >= start) & (t < start + run)
+    lost = _bursts(mask, settings.burst, generator)
     left = mask * kept.unsqueeze(1) * (~lost).float()
     return randomly_missing(left, settings.missing, generator) if settings.missing else left
+
+
+def subset_left(mask: Tensor, lose: float, burst: float, generator: torch.Generator) -> Tensor:
+    """`mask` (B, L, C) with, in a share `lose` of the rows, only some (at least one) of the channels that were there
+    left, and a share `burst` of the channels gone for a while."""
+    batch, _, channels = mask.shape
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    present = mask.amax(1) > 0  # (B, C)
+    order = uniform(batch, channels).masked_fill(~present, 2.0).argsort(1).argsort(1)  # those there come first
+    count = present.sum(1, keepdim=True)
+    left = 1 + (uniform(batch, 1) * (count - 1)).floor()  # of several, from one to all but one
+    kept = (order < left) | (uniform(batch, 1) >= lose)
+    return mask * kept.unsqueeze(1) * ~_bursts(mask, burst, generator)
 
 
 def late_starts(
@@ -125,3 +138,16 @@ def ages_s(mask: Tensor, never_s: float, epoch_s: float = 30.0, anew: Tensor | N
         age = torch.where(mask[:, step] > 0, torch.zeros_like(age), age + epoch_s)
         out.append(age)
     return torch.stack(out, 1)
+
+
+def _bursts(mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Where a share of the channels of `mask` (B, L, C) is gone for a while, of any length up to half: (B, L, C)."""
+    batch, length, channels = mask.shape
+
+    def uniform() -> Tensor:
+        return torch.rand(batch, 1, channels, generator=generator)
+
+    t = torch.arange(length).view(1, -1, 1)
+    start = uniform() * length
+    run = uniform().square() * length / 2 * (uniform() < share)
+    return (t >= start) & (t < start + run)

@@ -1,25 +1,21 @@
 """Stored recordings to nights for the tasks downstream: beats, saturation and EEG as tokens, whatever there is."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.errors import UserError
 from hypnostream.models.respiration_tokens import heart_tokens, oxygen_tokens
 from hypnostream.models.token_features import LEVEL, SHAPE
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.downstream.event_labels import labels_of
 from hypnostream.training.downstream.event_night import SLOTS, EventNight, seen_only, write_event_night
+from hypnostream.training.nights.scored_breathing import Progress, make_nights
 from hypnostream.training.nights.token_night import TokenNight, read_token_night
 from hypnostream.training.nights.tokens import tokens_of_signals
 from hypnostream.training.recordings.recording import Recording
-from hypnostream.training.recordings.recording_file import RecordingFile, read_recording_file
-from hypnostream.training.recordings.store import read_recording, recordings_in
 
 EEG, HEART, OXYGEN = range(len(SLOTS))
-Progress = Callable[[int, int, str], None]
 
 
 def event_night(recording: Recording) -> EventNight | None:
@@ -69,27 +65,14 @@ def make_event_nights(store: Path, out: Path, progress: Progress = lambda *_: No
     One that is there was made of sources of the same hashes. Raises UserError when there is no recording, or one
     cannot be read.
     """
-    folders = recordings_in(store)
-    if not folders:
-        raise UserError(f"{store} holds no stored recording; make them with `hypnostream train ingest`.")
-    wanted = [folder for folder in folders if _may_be_one(read_recording_file(folder))]
-    names = []
-    for done, folder in enumerate(wanted):
-        progress(done, len(wanted), folder.name)
-        path = out / f"{folder.name}.parquet"
-        recording = read_recording(folder)
-        if not path.exists() or read_token_night(path).source_sha256 != recording.source_sha256:
-            night = event_night(recording)
-            if night is None:
-                continue
-            write_event_night(out, night)
-        names.append(folder.name)
-    progress(len(wanted), len(wanted), "")
-    return names
-
-
-def _may_be_one(content: RecordingFile) -> bool:
-    return any("apnea" in track for track in content.tracks)
+    return make_nights(
+        store,
+        lambda name: out / f"{name}.parquet",
+        lambda path: read_token_night(path).source_sha256,
+        event_night,
+        lambda night: write_event_night(out, night),
+        progress,
+    )
 
 
 def _percent(recording: Recording) -> NDArray[np.float64] | None:

@@ -16,6 +16,7 @@ from hypnostream.errors import UserError
 from hypnostream.models.event_detector import DetectorSettings, EventDetector
 from hypnostream.models.spectral_inputs import SpectralInputs
 from hypnostream.models.state import State, detached, restarted
+from hypnostream.training.damage.augment import subset_left
 from hypnostream.training.downstream.event_night import SLOTS, TASKS, EventNight
 from hypnostream.training.losses.balanced_bce import balance, balanced_bce
 from hypnostream.training.running.loop import LoopSettings, Share, chance
@@ -94,7 +95,7 @@ class EventTask:
         )
         target = torch.from_numpy(_padded([self.targets[i][:length] for i in which], length, -1))
         there = mask
-        mask = sensors_lost(mask, s.lose, s.burst, generator)
+        mask = subset_left(mask, s.lose, s.burst, generator)
         # An epoch that has lost all it had is asked nothing: without evidence there is nothing to learn but the rate.
         target = torch.where((mask.any(-1) | ~there.any(-1)).unsqueeze(-1), target, torch.full_like(target, -1))
         segments = range(0, length, s.segment)
@@ -128,24 +129,6 @@ def scale(inputs: SpectralInputs, nights: Sequence[EventNight]) -> None:
             for name in ("shape", "level", "mask")
         )
     )
-
-
-def sensors_lost(mask: Tensor, lose: float, burst: float, generator: torch.Generator) -> Tensor:
-    """`mask` (B, L, C) with, in some rows, channels gone for good (one that was there stays) or for a while."""
-    batch, length, channels = mask.shape
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
-
-    present = mask.amax(1) > 0  # (B, C)
-    order = uniform(batch, channels).masked_fill(~present, 2.0).argsort(1).argsort(1)  # those there come first
-    count = present.sum(1, keepdim=True)
-    left = 1 + (uniform(batch, 1) * (count - 1)).floor()  # of several, from one to all but one
-    kept = (order < left) | (uniform(batch, 1) >= lose)
-    t = torch.arange(length).reshape(1, -1, 1)
-    begin = uniform(batch, 1, channels) * length
-    span = uniform(batch, 1, channels).square() * length / 2 * (uniform(batch, 1, channels) < burst)
-    return mask * kept.unsqueeze(1) * ((t < begin) | (t >= begin + span))
 
 
 @torch.no_grad()
