@@ -16,7 +16,7 @@ from hypnostream.training.breathing.tick_night import TickNight, read_tick_night
 from hypnostream.training.breathing.tick_nights import tick_night
 from hypnostream.training.breathing.tick_results import as_markdown, card_of, metrics_of
 from hypnostream.training.breathing.tick_run import BreathingRecipe, Trial, learned_from, run_trials, split_of
-from hypnostream.training.breathing.tick_scores import MinuteRate, agreement, best_threshold
+from hypnostream.training.breathing.tick_scores import MinuteRate, agreement, best_threshold, with_halves
 from hypnostream.training.breathing.tick_task import TickSettings, TickTask, probabilities
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.recordings.sets.hugcdn import read as read_hugcdn
@@ -200,3 +200,15 @@ def test_the_shipped_recipe_is_one() -> None:
     recipe = load_settings(recipe_path("breathing"), BreathingRecipe)
     assert recipe.fit.model == BreathingDetectorSettings()
     assert "Apnea-ECG" in recipe.transfer
+
+
+def test_a_minute_is_answered_by_itself_and_the_surer_of_its_halves() -> None:
+    said = np.full((200, 5), 0.5, np.float32)
+    said[100, 4] = 0.8  # odds of 4
+    said[100, 3], said[70, 3] = 0.2, 0.9  # odds of 1/4, and of 9 half a minute before
+    answered = with_halves(said)
+    assert answered[100, 4] == pytest.approx(6 / 7)  # odds of 6: the geometric mean of 4 and 9
+    assert np.array_equal(answered[:, :4], said[:, :4])
+    said[70, 3] = 0.1
+    assert with_halves(said)[100, 4] == pytest.approx(0.5)  # of 4 and 1/4
+    assert np.isfinite(with_halves(np.array([[0, 0, 0, 0, 1.0]] * 40, np.float32))).all()

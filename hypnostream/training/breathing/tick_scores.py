@@ -1,7 +1,8 @@
 """How good the learned model of breathing is, by set, sensors and question; and how many minutes an hour it would say.
 
 A yes needs a probability above a threshold that the training people's labels chose. Accuracy never stands without the
-majority rate.
+majority rate. Whether an event was in a minute is answered by three: what the model says of the minute, and what of
+its halves.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.models.breathing_detector import QUESTIONS, BreathingDetector
+from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.breathing.tick_night import TickNight
 from hypnostream.training.breathing.tick_task import probabilities
 from hypnostream.training.evaluation.binary import binary_metrics
@@ -20,6 +22,8 @@ SENSORS = (("spo2", "heart"), ("spo2",), ("heart",), ("eeg",), ("flow",), ("thor
 MEASURES = ("prevalence", "majority_rate", "accuracy", "mcc", "kappa", "auprc", "auroc", "f1", "sensitivity")
 BANDS_PER_HOUR = (5.0, 15.0, 30.0)
 _THRESHOLDS = np.linspace(0.02, 0.98, 97)
+_HALF, _MINUTE = (QUESTIONS.index(name) for name in ("event_in_half_minute", "event_in_minute"))
+_LEAST = 1e-6  # of a probability: the log odds stay finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def scored(
         if not told:
             continue
         taught = [night.with_sensors(sensors) for night in train if night.has(sensors)]
-        before, said = probabilities(detector, taught), probabilities(detector, told)
+        before, said = ([with_halves(each) for each in probabilities(detector, nights)] for nights in (taught, told))
         for column, question in enumerate(QUESTIONS):
             learned = _asked(taught, before, column)
             if learned is None:
@@ -89,6 +93,19 @@ def scored(
                 if question == "event_in_minute":
                     rates += [_rate(told[i], said[i], column, name, threshold) for i in mine]
     return scores, rates
+
+
+def with_halves(said: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities (T, Q) with that of the minute replaced by the mean, as log odds, of itself and the surer half's.
+
+    The minute's second half was asked in the same second, the first half a minute before; both at most `LATE_S` late.
+    """
+    odds = np.clip(said[:, [_HALF, _MINUTE]], _LEAST, 1 - _LEAST)
+    half, minute = np.log(odds / (1 - odds)).T
+    before = np.concatenate([np.full(EPOCH_S, -np.inf, np.float32), half])[: len(half)]
+    out = said.copy()
+    out[:, _MINUTE] = 1 / (1 + np.exp(-(minute + np.maximum(half, before)) / 2))
+    return out
 
 
 def best_threshold(labels: NDArray[np.int8], said: NDArray[np.float32]) -> float:
