@@ -35,7 +35,8 @@ from hypnostream.stream.grid import epoch_count
 from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import Source
 
-FULL_SPEED_CHUNK_S = 60.0
+FULL_SPEED_CHUNK_S = 960.0  # as many epochs as a graph for stretches reads in one run
+PUBLISHED_CHUNK_S = 60.0  # at full speed too: who listens is not flooded
 PACED_CHUNK_S = 1.0
 
 # (what is done, how many epochs it has) -> a context with a sink that shows how far it is, or None for nobody
@@ -72,6 +73,13 @@ def montage_of(source: Source, bundle: Bundle, config: BedConfig) -> Montage:
     return montage
 
 
+def chunk_s_of(options: ReplayOptions) -> float:
+    """How much of a recording is read at once."""
+    if options.speed is not None:
+        return min(PUBLISHED_CHUNK_S, PACED_CHUNK_S * options.speed)
+    return FULL_SPEED_CHUNK_S if options.publish is None else PUBLISHED_CHUNK_S
+
+
 def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress) -> tuple[Summary, Path]:
     """Stage a recording, or a session's folder, and write its report. Returns the summary and the folder."""
     if path.is_dir():
@@ -79,12 +87,11 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
 
         return replay_session(path, options, progress)
     started = time.perf_counter()
-    chunk_s = FULL_SPEED_CHUNK_S if options.speed is None else min(FULL_SPEED_CHUNK_S, PACED_CHUNK_S * options.speed)
-    source = open_recording(path, chunk_s)
+    source = open_recording(path, chunk_s_of(options))
     try:
         bundle = bundle_of(options.config)
         montage = montage_of(source, bundle, options.config)
-        chosen = choose_backend(bundle, options.config.model)
+        chosen = choose_backend(bundle, options.config.model, stretches=options.speed is None)
         backend = chosen.backend
         reference, notes = None, [chosen.fallback] if chosen.fallback else list[str]()
         if options.reference is not None:
