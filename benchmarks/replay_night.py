@@ -24,14 +24,14 @@ HOURS = 8.0
 NIGHTS_A_CORE = 3
 METHOD = f"""\
 A plain EDF of {HOURS:g} h with 6 channels at 256 Hz, one at 32 Hz and one at 1 Hz: a simulated hour, repeated. In turn,
-`hypnostream replay` with stages alone, the same with breathing (both write the report with its picture), and YASA (reads
-with MNE, stages from one EEG, EOG and EMG, writes nothing), each a new process whose start counts; one thread a library.
-The file is in the page cache. Warm: the second time in one process that has all loaded and compiled; ours as a worker
-of a folder does it, picture included. Medians over the rounds and their range; seconds of CPU depend less on what else
-the machine does. Resident memory is the maximum of the largest process (wait4); "all processes" is, in a run of its
-own, the largest sum at any time of what hypnostream's processes hold, shared pages counted once (PSS, sampled each
-20 ms). The folder: {NIGHTS_A_CORE} such nights a core, stages alone, `hypnostream replay FOLDER` with a process a core,
-from its start to its end."""
+`hypnostream replay` with stages alone, the same with breathing (both write the report with its picture), and YASA
+(reads with MNE, stages from one EEG, EOG and EMG, writes nothing), each a new process whose start counts; one thread a
+library. Files and bytecode are in the page cache. Warm: the second time in one process that has all loaded and
+compiled; ours as a worker of a folder does it, picture included. Medians over the rounds and their range; seconds of
+CPU depend less on what else the machine does. Resident memory is the maximum of the largest process (wait4); "all
+processes" is, in a run of its own, the largest sum at any time of what hypnostream's processes hold, shared pages
+counted once (PSS, sampled each 20 ms). The folder: {NIGHTS_A_CORE} such nights a core, stages alone, `hypnostream
+replay FOLDER` with a process a core, from its start to its end."""
 STAGES_ALONE = "[breathing]\nenabled = false\n"
 
 
@@ -51,6 +51,7 @@ def main(rounds: int = 5) -> None:
         Path(stages).write_text(STAGES_ALONE)
         Path(all_of_it).write_text("")
         environment = {**own_environment(), **ONE_THREAD}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
         measure(own_command("hypnostream.bridges.bench_night", night, f"{HOURS:g}"), environment)
         configs = {"hypnostream, stages": stages, "hypnostream, with breathing": all_of_it}
         replays = {
@@ -63,6 +64,8 @@ def main(rounds: int = 5) -> None:
         warm: dict[str, list[Warm]] = {title: [] for title in replays}
         theirs_warm: list[float] = []
         versions = ""
+        for command in commands.values():  # once for the page cache and the bytecode
+            measure(command, environment)
         for _ in range(rounds):
             for title, command in commands.items():
                 cold[title].append(measure(command, environment))
