@@ -14,6 +14,7 @@ from hypnostream.commands.bridge import bridge
 from hypnostream.commands.doctor import doctor
 from hypnostream.commands.export import export
 from hypnostream.commands.keys import keys as keys_commands
+from hypnostream.commands.replay import replay
 from hypnostream.commands.train import train
 from hypnostream.errors import UserError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="Sleep stages from live or recorded polysomnography, second by second. Not a medical device.",
 )
 app.command()(doctor)
+app.command()(replay)
 app.add_typer(keys_commands, name="keys")
 app.add_typer(train, name="train")
 app.add_typer(bridge, name="bridge")
@@ -48,54 +50,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-def _speed(text: str) -> float | None:
-    """ "max" -> None, "realtime" -> 1.0, a positive number -> itself."""
-    if text == "max":
-        return None
-    try:
-        speed = 1.0 if text == "realtime" else float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < 1e6:
-        raise UserError(f"--speed {text} is neither max, realtime nor a positive number such as 60")
-    return speed
-
-
-@app.command()
-def replay(
-    file: Annotated[Path, typer.Argument(help="A recording in EDF, EDF+ or XDF.")],
-    out: Annotated[Path | None, typer.Option(help="The report's folder (default: a new one beside you).")] = None,
-    config: Config = None,
-    speed: Annotated[str, typer.Option(help="max, realtime, or so many times real time.")] = "max",
-    reference: Annotated[Path | None, typer.Option(help="A hypnogram to compare with: EDF+, NSRR XML or CSV.")] = None,
-    publish: Annotated[str | None, typer.Option(help="Publish on this ZeroMQ address while it runs.")] = None,
-    insecure: Insecure = False,
-    as_json: Json = False,
-) -> None:
-    """Stage a recorded night. It takes the same path as a live one, and its report goes into a folder."""
-    from hypnostream.bridges.replay import ReplayOptions
-    from hypnostream.bridges.replay import replay as replay_night
-    from hypnostream.bridges.terminal import progress_bar, summary_lines
-    from hypnostream.config import BedConfig, load_config
-
-    bed = BedConfig() if config is None else load_config(config)
-    options = ReplayOptions(
-        out=out,
-        config=bed.insecure() if insecure else bed,
-        speed=_speed(speed),
-        reference=reference,
-        publish=publish,
-    )
-    summary, folder = replay_night(file, options, progress_bar)
-    if as_json:
-        from hypnostream.bridges.summary import encode_summary
-
-        typer.echo(encode_summary(summary).decode(), nl=False)
-    else:
-        for line in summary_lines(summary, folder):
-            typer.echo(line)
 
 
 @app.command()

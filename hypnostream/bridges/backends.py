@@ -11,6 +11,7 @@ from hypnostream.config import ModelSection
 from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.slots import Arrays
+from hypnostream.engine.stretch import StretchBackend
 from hypnostream.engine.tensorrt_device import TensorRtError, is_installed
 
 _logger = logging.getLogger("hypnostream.tensorrt")
@@ -24,14 +25,16 @@ class Chosen:
     fallback: str = ""
 
 
-def choose_backend(bundle: Bundle, model: ModelSection) -> Chosen:
+def choose_backend(bundle: Bundle, model: ModelSection, stretches: bool = False) -> Chosen:
     """The backend that a bed's configuration asks for. "auto" is TensorRT where its package is installed.
+
+    With `stretches` it reads many epochs in one run, where the bundle has a graph for it and onnxruntime runs.
 
     What cannot be had is replaced by onnxruntime, with the reason. Building an engine takes minutes, once. Raises
     UserError when the bundle runs nowhere.
     """
     if model.backend == "onnxruntime" or (model.backend == "auto" and not is_installed()):
-        return Chosen(OnnxBackend(bundle))
+        return Chosen(StretchBackend(bundle) if stretches and bundle.content.stretch else OnnxBackend(bundle))
     from hypnostream.bridges.tensorrt_engines import tensorrt_backend
 
     try:

@@ -228,13 +228,14 @@ def _gain(signal: SignalHeader) -> float:
 
 def _physical(records: NDArray[np.int16], group: Sequence[SignalHeader], stretch: slice) -> NDArray[np.float32]:
     """Physical values (samples, channels) of a stretch of one stream, counted from the first of `records`."""
-    samples = np.empty((stretch.stop - stretch.start, len(group)), np.float32)
-    for column, signal in enumerate(group):
+    # A channel's samples lie side by side, as in the file, and as who filters them wants them.
+    samples = np.empty((len(group), stretch.stop - stretch.start), np.float32)
+    for row, signal in zip(samples, group, strict=True):
         gain = _gain(signal)
         digital = records[:, signal.offset : signal.offset + signal.samples_per_record].reshape(-1)[stretch]
-        np.multiply(digital, np.float32(gain), out=samples[:, column])
-        samples[:, column] += np.float32(signal.physical_minimum - gain * signal.digital_minimum)
-    return samples
+        np.multiply(digital, np.float32(gain), out=row)
+        row += np.float32(signal.physical_minimum - gain * signal.digital_minimum)
+    return samples.T
 
 
 def _stream_info(group: Sequence[SignalHeader], record_s: float) -> StreamInfo:

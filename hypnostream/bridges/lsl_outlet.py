@@ -86,7 +86,7 @@ class LslOutlets:
         stamps = chunk.timestamps
         for special, neighbour in _SPECIAL_STAMPS:
             stamps = np.where(stamps == special, neighbour, stamps)
-        self._outlets[chunk.stream_id].push_chunk(chunk.samples, stamps.tolist())
+        self._outlets[chunk.stream_id].push_chunk(np.ascontiguousarray(chunk.samples), stamps.tolist())
 
 
 def stream_simulated_night(

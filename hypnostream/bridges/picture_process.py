@@ -7,7 +7,6 @@ night goes by, and its memory never adds to that of a bed.
 import subprocess
 import sys
 from contextlib import suppress
-from importlib import import_module
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +15,9 @@ import numpy as np
 
 from hypnostream.bridges.own_process import own_environment
 from hypnostream.bridges.picture import Night, draw_night
+from hypnostream.engine.sleep_statistics import sleep_statistics
 
+NOTHING = Night("", (), (), sleep_statistics(np.zeros(0, np.int8)), "", "")
 TIMEOUT_S = 60.0  # a first picture on a machine may build matplotlib's list of fonts
 
 
@@ -88,7 +89,7 @@ def decode_night(data: bytes) -> Night:
 
 def main() -> None:
     """Draw what comes on stdin to stdout."""
-    import_module("matplotlib.backends.backend_agg")  # while there is nothing to draw yet
+    draw_night(NOTHING)  # while nothing has come yet: half of what a first picture takes is loading fonts and the like
     if data := sys.stdin.buffer.read():
         sys.stdout.buffer.write(draw_night(decode_night(data)))
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
-from hypnostream.bridges.backends import choose_backend
+from hypnostream.bridges.backends import Chosen, choose_backend
 from hypnostream.bridges.beginning import nothing_serves
 from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
 from hypnostream.bridges.curve import gate_of
 from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
+from hypnostream.bridges.picture import Night
 from hypnostream.bridges.picture_process import PictureProcess
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.recorded import open_recording
@@ -35,7 +36,8 @@ from hypnostream.stream.grid import epoch_count
 from hypnostream.stream.montage import resolve
 from hypnostream.stream.source import Source
 
-FULL_SPEED_CHUNK_S = 60.0
+FULL_SPEED_CHUNK_S = 480.0  # sixteen epochs in one run of the model: more are hardly faster and need more memory
+PUBLISHED_CHUNK_S = 60.0  # at full speed too: who listens is not flooded
 PACED_CHUNK_S = 1.0
 
 # (what is done, how many epochs it has) -> a context with a sink that shows how far it is, or None for nobody
@@ -72,20 +74,49 @@ def montage_of(source: Source, bundle: Bundle, config: BedConfig) -> Montage:
     return montage
 
 
-def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress) -> tuple[Summary, Path]:
-    """Stage a recording, or a session's folder, and write its report. Returns the summary and the folder."""
+def chunk_s_of(options: ReplayOptions) -> float:
+    """How much of a recording is read at once."""
+    if options.speed is not None:
+        return min(PUBLISHED_CHUNK_S, PACED_CHUNK_S * options.speed)
+    return FULL_SPEED_CHUNK_S if options.publish is None else PUBLISHED_CHUNK_S
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A bundle that was read, and what runs it; any number of replays of one configuration may share it."""
+
+    bundle: Bundle
+    chosen: Chosen
+
+
+def opened_for(config: BedConfig, stretches: bool) -> Opened:
+    """What a bed's configuration names; with `stretches`, for recordings at full speed."""
+    bundle = bundle_of(config)
+    return Opened(bundle, choose_backend(bundle, config.model, stretches))
+
+
+def replay(
+    path: Path,
+    options: ReplayOptions,
+    progress: Progress = no_progress,
+    opened: Opened | None = None,
+    draw: Callable[[Night], bytes] | None = None,
+) -> tuple[Summary, Path]:
+    """Stage a recording, or a session's folder, and write its report. Returns the summary and the folder.
+
+    `opened` is what an earlier replay of the same configuration had. The picture is drawn by `draw`, or by a process of
+    its own that loads what it needs meanwhile.
+    """
     if path.is_dir():
         from hypnostream.bridges.replay_session import replay_session
 
         return replay_session(path, options, progress)
     started = time.perf_counter()
-    chunk_s = FULL_SPEED_CHUNK_S if options.speed is None else min(FULL_SPEED_CHUNK_S, PACED_CHUNK_S * options.speed)
-    source = open_recording(path, chunk_s)
+    source = open_recording(path, chunk_s_of(options))
     try:
-        bundle = bundle_of(options.config)
+        opened = opened or opened_for(options.config, stretches=options.speed is None)
+        bundle, chosen, backend = opened.bundle, opened.chosen, opened.chosen.backend
         montage = montage_of(source, bundle, options.config)
-        chosen = choose_backend(bundle, options.config.model)
-        backend = chosen.backend
         reference, notes = None, [chosen.fallback] if chosen.fallback else list[str]()
         if options.reference is not None:
             from hypnostream.bridges.references import read_reference
@@ -114,7 +145,7 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
         bed = Bed(source.streams, montage, session, lateness_s, provisional, breathing=breathing)
         clock: Clock = VirtualClock() if options.speed is None else RealTimeClock(options.speed)
         with PictureProcess() as pictures:
-            if options.speed is None:
+            if options.speed is None and draw is None:
                 pictures.start()  # it takes as long to load as a night to stage
             with progress(path.name, epoch_count(source.duration_s)) as bar:
                 outcome = _run(source, bed, clock, report, options, [] if bar is None else [bar])
@@ -126,7 +157,7 @@ def replay(path: Path, options: ReplayOptions, progress: Progress = no_progress)
                 outcome,
                 warnings,
                 timings,
-                pictures.draw,
+                draw or pictures.draw,
                 source.annotations,
                 breathing=bed.breathing,
                 reference_events=scored,

@@ -37,8 +37,8 @@ class GraphRun:
 
     @property
     def key(self) -> Hashable:
-        """Rows share a run when backend and slots are the same objects."""
-        return "graph", id(self.backend), id(self.slot.slots)
+        """Rows share a run when backend and slots are the same objects, and stretches are of one length."""
+        return "graph", id(self.backend), id(self.slot.slots), *(each.shape[1] for each in self.inputs.values())
 
     def answer(self, asks: Sequence[Ask]) -> list[Answer]:
         """See `Ask.answer`. What is said of a row are views."""

@@ -55,6 +55,13 @@ class GraphSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     states: tuple[StateSpec, ...]
 
 
+class StretchSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The epoch graph for `most` epochs at once; its inputs and outputs have the epochs behind the batch."""
+
+    file: PlainName
+    most: Annotated[int, msgspec.Meta(ge=1, le=1024)]
+
+
 class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of `bundle.json`."""
 
@@ -73,6 +80,7 @@ class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, float]
     sha256: dict[PlainName, Sha256]
     tick: GraphSpec | None = None  # the learned model of breathing
+    stretch: StretchSpec | None = None  # the epoch graph, with an axis of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +165,7 @@ def _check(manifest: Path, content: BundleFile) -> None:
         require("tick.inputs", {t.name: t.shape for t in content.tick.inputs}, given)
         answers = {"probabilities": (TICK_S, len(ANSWERS))}
         require("tick.outputs", {t.name: t.shape for t in content.tick.outputs}, answers)
-    for graph in (content.epoch, content.tick):
+    for graph in (content.epoch, content.tick, content.stretch):
         if graph is not None and graph.file not in content.sha256:
             raise UserError(f"{manifest}: sha256 does not cover {graph.file}. Export it again.")
 

@@ -178,11 +178,12 @@ class StreamPath:
 
     def _condition(self, chunk: Chunk, hold: bool = False) -> list[Seconds]:
         seconds: list[Seconds] = []
-        # A chunk longer than the ring goes through it piece by piece, so that none of it is lost.
-        for start in range(0, len(chunk.timestamps), self._ring.capacity):
-            part = slice(start, start + self._ring.capacity)
-            self._ring.append(chunk.samples[part], chunk.timestamps[part])
-            samples, timestamps = self._reader.read()
+        whole = self._ring.capacity
+        for start in range(0, len(chunk.timestamps), whole):
+            samples, timestamps = chunk.samples[start : start + whole], chunk.timestamps[start : start + whole]
+            if len(timestamps) < whole:  # a piece as long as the ring would fill it, and leave it as it is
+                self._ring.append(samples, timestamps)
+                samples, timestamps = self._reader.read()
             for each in self._conditioners.values():
                 piece = Chunk(chunk.stream_id, samples, timestamps)
                 seconds += each.push(piece, hold) if isinstance(each, StreamConditioner) else each.push(piece)

@@ -3,10 +3,12 @@
 The session owns all that is remembered (`SessionState`); the backend remembers nothing. What the graph carries lies in
 a slot, which is the session's own or one of many of a ward (`slots`). A provisional stage is the
 epoch graph run on the last 30 s, its new state thrown away; the final one is the same graph on the whole epoch, its
-state kept. So what is said on the way never changes what is said at the end.
+state kept. So what is said on the way never changes what is said at the end. Where the graph reads stretches, the whole
+epochs that come together are one run.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +20,7 @@ from hypnostream.engine.backend import Backend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.engine.slots import Arrays, Slots
+from hypnostream.engine.stretch import StretchBackend
 from hypnostream.stream.channels import NEVER_PRESENT, OK, QUALITY_NAMES
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.stages import EPOCH_S, STAGES
@@ -36,12 +39,27 @@ class SessionState:
     model: Arrays  # by the names of the graph's state inputs, each (1, ...); in a session views of its slot
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Thirty seconds that a stage is said of; of the epoch that they end in they hold `seconds`."""
+
+    epoch: int
+    seconds: int
+    signal: NDArray[np.float32]  # (C, 30 rate)
+    quality: NDArray[np.uint8]  # (C, 30)
+    passed: int  # seconds of it that the session has seen: at its start the window is longer than it
+    age_s: NDArray[np.float32]  # (C,)
+
+
 class Session:
     """The pure processing of one bed. `backend` may be shared between any number of sessions, and so may `slots`:
-    asks of sessions that share both can be one run (see `scheduler`). None: slots of its own."""
+    asks of sessions that share both can be one run (see `scheduler`). None: slots of its own. A `StretchBackend` is one
+    for sessions of recordings."""
 
     def __init__(self, bundle: Bundle, backend: Backend, t0_s: float = 0.0, slots: Slots | None = None) -> None:
         self.bundle, self.backend, self.t0_s = bundle, backend, t0_s
+        self._stretches = isinstance(backend, StretchBackend)
+        self._most = backend.most if isinstance(backend, StretchBackend) else 1
         self._slot = (Slots(bundle.content.epoch) if slots is None else slots).join()
         count, rate = len(bundle.channels), bundle.channels[0].rate_hz
         self.state = SessionState(
@@ -82,6 +100,7 @@ class Session:
         if seconds.start != state.next_second:
             raise ValueError(f"second {seconds.start} came, second {state.next_second} was due")
         results: list[StageResult] = []
+        due: list[_Window] = []
         done = 0
         while done < seconds.count:
             place = state.next_second % EPOCH_S
@@ -90,7 +109,10 @@ class Session:
             done += step
             closes = state.next_second % EPOCH_S == 0
             if closes or provisional:
-                results.append((yield from self._stage(final=closes)))
+                due.append(self._window(kept=not provisional and self._most > 1))
+            if due and (provisional or len(due) == self._most or done == seconds.count):
+                results += yield from self._stages(due, final=closes or not provisional)
+                due = []
         return results
 
     def _take(self, seconds: Seconds, first: int, count: int, place: int) -> None:
@@ -107,41 +129,69 @@ class Session:
         state.age_s[list(seconds.channels)] = np.minimum(since, NEVER_S)
         state.next_second += count
 
-    def _stage(self, final: bool) -> Asking[StageResult]:
+    def _window(self, kept: bool) -> _Window:
+        """The last 30 s, in order; `kept` while others are taken."""
         state = self.state
         place = state.next_second % EPOCH_S
         signal, quality = state.signal, state.quality
-        if place:  # the last 30 s, in order
+        if place:
             signal = np.concatenate((signal[:, place:], signal[:, :place]), axis=1)
             quality = np.concatenate((quality[:, place:], quality[:, :place]), axis=1)
-        passed = quality[:, -min(EPOCH_S, state.next_second) :]  # at a session's start the window is longer than it
-        ok = passed == OK
-        valid = (quality == OK).astype(np.float32)
-        inputs = {
-            "signal": signal.reshape(1, len(signal), -1),
-            "valid": valid[None],
-            "age_s": state.age_s[None].astype(np.float32),
-        }
-        outputs, compute_s = yield from graph_run(GraphRun(self.backend, self._slot, inputs, keep=final))
-        probabilities = outputs["probabilities"][0]
-        usable = valid.sum(axis=1) >= self.bundle.content.min_valid_s
-        p = tuple(float(value) for value in probabilities)
-        weights = outputs["weights"][0].tolist() if "weights" in outputs else [None] * len(passed)
-        epoch = (state.next_second - 1) // EPOCH_S
-        return StageResult(
-            epoch=epoch,
-            t_start_s=self.t0_s + epoch * EPOCH_S,
-            final=final,
+        elif kept:
+            signal, quality = signal.copy(), quality.copy()
+        return _Window(
+            epoch=(state.next_second - 1) // EPOCH_S,
             seconds=place or EPOCH_S,
+            signal=signal.reshape(len(signal), -1),
+            quality=quality,
+            passed=min(EPOCH_S, state.next_second),
+            age_s=state.age_s.astype(np.float32),
+        )
+
+    def _stages(self, windows: Sequence[_Window], final: bool) -> Asking[list[StageResult]]:
+        """What the graph says of these: one window, or a stretch of them."""
+        valid = np.stack([window.quality == OK for window in windows]).astype(np.float32)  # (L, C, 30)
+        inputs = {
+            "signal": np.stack([window.signal for window in windows]),
+            "valid": valid,
+            "age_s": np.stack([window.age_s for window in windows]),
+        }
+        if self._stretches:
+            inputs = {name: each[None] for name, each in inputs.items()}
+        outputs, compute_s = yield from graph_run(GraphRun(self.backend, self._slot, inputs, keep=final))
+        said = {name: each[0] if self._stretches else each for name, each in outputs.items()}
+        usable = valid.sum(axis=2) >= self.bundle.content.min_valid_s
+        weights = said["weights"].tolist() if "weights" in said else [[None] * len(self.bundle.channels)] * len(windows)
+        return [
+            self._result(window, final, p, enough, shares, compute_s / len(windows))
+            for window, p, enough, shares in zip(windows, said["probabilities"], usable, weights, strict=True)
+        ]
+
+    def _result(
+        self,
+        window: _Window,
+        final: bool,
+        probabilities: NDArray[np.float32],
+        usable: NDArray[np.bool_],
+        weights: Sequence[float | None],
+        compute_s: float,
+    ) -> StageResult:
+        passed = window.quality[:, -window.passed :]
+        p_w, p_n1, p_n2, p_n3, p_r = probabilities.tolist()
+        return StageResult(
+            epoch=window.epoch,
+            t_start_s=self.t0_s + window.epoch * EPOCH_S,
+            final=final,
+            seconds=window.seconds,
             stage=STAGES[int(np.argmax(probabilities))] if usable.any() else None,
             absent_reason=None if usable.any() else "no_data",
-            probabilities=(p[0], p[1], p[2], p[3], p[4]),
+            probabilities=(p_w, p_n1, p_n2, p_n3, p_r),
             channels=tuple(
                 ChannelState(spec.name, QUALITY_NAMES[code], share, not use, weight)
                 for spec, code, share, use, weight in zip(
                     self.bundle.channels,
                     _worst(passed),
-                    ok.mean(axis=1).tolist(),
+                    (passed == OK).mean(axis=1).tolist(),
                     usable.tolist(),
                     weights,
                     strict=True,

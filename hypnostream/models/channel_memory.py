@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CHUNK = 256  # steps whose sums are made as one product of matrices
+from hypnostream.models.leaky_sum import keep_of, leaky_sum
+
 LATEST_CHUNK = 32
 
 
@@ -30,7 +31,7 @@ class ChannelMemory:
         if memory <= 0:
             raise ValueError(f"memory is {memory} steps; it must be above 0")
         self.memory = memory
-        self.keep = float(torch.exp(torch.tensor(-1.0 / memory, device="cpu")))
+        self.keep = keep_of(memory)
 
     def initial_state(self, batch: int, channels: int, width: int, like: Tensor) -> MemoryState:
         """Nothing seen; on the device of `like`."""
@@ -57,20 +58,6 @@ class ChannelMemory:
         total = leaky_sum(torch.where(there, tokens, torch.zeros_like(tokens)), state.total, self.memory)
         weight = leaky_sum(mask.float(), state.weight, self.memory)
         return last, total / (weight + 1).unsqueeze(-1), MemoryState(last[:, -1], total[:, -1], weight[:, -1])
-
-
-def leaky_sum(x: Tensor, before: Tensor, memory: float) -> Tensor:
-    """`s = exp(-1 / memory) s + x` over L steps from `before`: (B, L, C, ...), (B, C, ...) -> (B, L, C, ...)."""
-    outputs = []
-    for start in range(0, x.shape[1], CHUNK):
-        part = x[:, start : start + CHUNK]
-        t = torch.arange(part.shape[1], device=x.device)
-        past = torch.exp(-(t[:, None] - t[None]).clamp(min=0) / memory).tril()  # (l, l)
-        first = torch.exp(-(t + 1.0) / memory).reshape(-1, *(1,) * (x.ndim - 2))  # what is left of `before`
-        total = (past @ part.flatten(2)).reshape(part.shape)
-        outputs.append(total + first * before.unsqueeze(1))
-        before = outputs[-1][:, -1]
-    return torch.cat(outputs, dim=1)
 
 
 def latest_step(mask: Tensor) -> Tensor:

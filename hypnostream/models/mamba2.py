@@ -45,6 +45,7 @@ class Mamba2(nn.Module):
     """One Mamba-2 mixer, uni-directional. `forward` reads a stretch of any length, `step` one element.
 
     `kernels` says what a stretch is scanned by: "torch", "mamba-ssm" (a GPU), or "auto": the second where it can run.
+    Where `any_length` is set, `forward` is exported for short stretches of any length, as one chunk each.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Mamba2(nn.Module):
         if kernels not in mamba_kernels.KERNELS:
             raise ValueError(f"kernels {kernels!r} are not known; choose one of {', '.join(mamba_kernels.KERNELS)}")
         self.kernels = kernels
+        self.any_length = False
         self.d_model, self.d_state, self.d_conv, self.headdim, self.chunk = d_model, d_state, d_conv, headdim, chunk
         self.d_inner = expand * d_model
         if self.d_inner % headdim:
@@ -104,7 +106,8 @@ class Mamba2(nn.Module):
     def forward(self, u: Tensor, state: MambaState | None = None) -> tuple[Tensor, MambaState]:
         """A stretch: `u` (B, L, D) -> (B, L, D) and the state after it, from `state` or from the beginning."""
         state = self.initial_state(u.shape[0]) if state is None else state
-        length = int(u.shape[1])  # a number, not something to be computed, where a stretch is exported
+        # A number, not something to be computed, where a stretch is exported, unless it is for stretches of any length.
+        length = u.shape[1] if self.any_length else int(u.shape[1])
         z, xBC, dt = torch.split(self.in_proj(u), [self.d_inner, self.conv_width, self.heads], dim=-1)
         window = torch.cat([state.conv, xBC.transpose(1, 2)], dim=-1)  # (B, C, K-1+L)
         next_conv = window[..., length:]
@@ -112,8 +115,12 @@ class Mamba2(nn.Module):
         x, B, C = torch.split(xBC, [self.d_inner, self.d_state, self.d_state], dim=-1)
         x = x.reshape(-1, length, self.heads, self.headdim)  # (B, L, H, P)
         dt = F.softplus(dt + self.dt_bias)  # (B, L, H)
-        run = mamba_kernels.scan if mamba_kernels.used(self.kernels, u) else scan
-        y, h = run(x, dt, -torch.exp(self.A_log), B, C, state.ssm, self.chunk)
+        if self.any_length:
+            A = -torch.exp(self.A_log)
+            y, h = _chunk(x * dt.unsqueeze(-1), dt * A, B.unsqueeze(1), C.unsqueeze(1), state.ssm, length)
+        else:
+            run = mamba_kernels.scan if mamba_kernels.used(self.kernels, u) else scan
+            y, h = run(x, dt, -torch.exp(self.A_log), B, C, state.ssm, self.chunk)
         y = (y + self.D.unsqueeze(-1) * x).reshape(-1, length, self.d_inner)  # (B, L, E)
         return self.out_proj(self.norm(y, z)), MambaState(next_conv, h)
 
@@ -134,14 +141,13 @@ def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, chun
         if length < whole:
             cut = slice(start, start + length)
             part = (x[:, cut], log_decay[:, cut], B[:, :, cut], C[:, :, cut])
-        y, h = _chunk(*part, h)
+        y, h = _chunk(*part, h, length)
         outputs.append(y)
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), h
 
 
-def _chunk(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """One chunk of l steps: `x` (B, l, H, P), `log_decay` (B, l, H), `B` and `C` (B, 1, l, N) -> y (B, l, H, P), h."""
-    length = int(x.shape[1])
+def _chunk(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """One chunk of `length` l: `x` (B, l, H, P), `log_decay` (B, l, H), `B` and `C` (B, 1, l, N) -> y like `x`, h."""
     causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
     # A running sum as a product: an exported chunk is then of operators that every runtime has.
     total = (causal.to(log_decay.dtype) @ log_decay).transpose(1, 2).unsqueeze(-1)  # (B, H, l, 1) since it began

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hypnostream.models.leaky_sum import keep_of, leaky_steps, leaky_sum
+
 
 class LevelState(NamedTuple):
     """Discounted sums: the running mean is `total / weight`, the mean square `square / weight`."""
@@ -25,6 +27,8 @@ class RunningLevel(nn.Module):
 
     `memory` is the time constant in steps; `prior_spread` (C, A) counts as `prior_weight` steps of evidence.
     `origin` (C, A) is subtracted first: it changes no result, but keeps float32 sums of squares exact.
+    Where `exported_steps` is set, `forward` is exported for stretches of so many steps at most, by the additions of
+    single steps: a spread is a small difference of large sums, and sums in another order would be another spread.
     """
 
     origin: Tensor
@@ -32,6 +36,7 @@ class RunningLevel(nn.Module):
 
     def __init__(self, channels: int, values: int, memory: float, prior_weight: float = 40.0) -> None:
         super().__init__()
+        self.exported_steps = 0
         self.channels, self.values, self.memory, self.prior_weight = channels, values, memory, prior_weight
         self.register_buffer("origin", torch.zeros(channels, values))
         self.register_buffer("prior_spread", torch.ones(channels, values))
@@ -44,7 +49,7 @@ class RunningLevel(nn.Module):
     @property
     def keep(self) -> float:
         """What a step leaves of the past."""
-        return float(torch.exp(torch.tensor(-1.0 / self.memory, device="cpu")))
+        return keep_of(self.memory)
 
     def step(self, value: Tensor, mask: Tensor, state: LevelState) -> tuple[Tensor, LevelState]:
         """`value` (B, C, A), `mask` (B, C) in 0/1 -> (B, C, 2 A): centred, then standardised; zero where masked."""
@@ -58,16 +63,16 @@ class RunningLevel(nn.Module):
     def forward(self, value: Tensor, mask: Tensor, state: LevelState) -> tuple[Tensor, LevelState]:
         """A stretch: `value` (B, L, C, A), `mask` (B, L, C); the same recurrence as one product with a matrix."""
         value = value - self.origin
-        t = torch.arange(value.shape[1], device=value.device)
-        past = torch.exp(-(t[:, None] - t[None]).clamp(min=0) / self.memory).tril()  # (L, L)
-        first = torch.exp(-(t + 1.0) / self.memory)  # (L,) what is left of the state
-
-        def running(x: Tensor, before: Tensor) -> Tensor:
-            total = (past @ x.flatten(2)).reshape(x.shape)
-            return total + first.reshape(-1, *(1,) * (before.ndim - 1)) * before.unsqueeze(1)
 
         kept = value * mask.unsqueeze(-1)
-        sums = LevelState(running(kept, state.total), running(kept * kept, state.square), running(mask, state.weight))
+        each = torch.cat([kept, kept * kept, mask.unsqueeze(-1)], dim=-1)  # (B, L, C, 2 A + 1)
+        before = torch.cat([state.total, state.square, state.weight.unsqueeze(-1)], dim=-1)
+        if self.exported_steps:
+            running = leaky_steps(each, before, self.memory, self.exported_steps)
+        else:
+            running = leaky_sum(each, before, self.memory)
+        total, square, weight = torch.split(running, [self.values, self.values, 1], dim=-1)
+        sums = LevelState(total, square, weight[..., 0])
         after = LevelState(sums.total[:, -1], sums.square[:, -1], sums.weight[:, -1])
         return self._relative(value, mask, sums), after
 

@@ -1,7 +1,7 @@
 """The causal sleep stager: spectral tokens, fusion over the channels that are there, context over epochs, five stages.
 
-Three forms with one set of weights: `step` (signals of one epoch; this is what is exported), `forward` (features of a
-stretch of epochs with carried state; this is what is trained), and `forward` in pieces, which is the same.
+Forms with one set of weights: `step` (signals of one epoch), `stretch` (signals of several; both are what is exported),
+`forward` (features of a stretch of epochs with carried state; this is what is trained), and each in pieces, the same.
 """
 
 from collections.abc import Sequence
@@ -169,20 +169,37 @@ class StagerEnsemble(nn.Module):
 
     def step(self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState) -> tuple[Answer, StagerState]:
         """As `Stager.step`."""
-        first, depth = self._member(0), self.config.layers
+        first = self._member(0)
         shape, level, mask = first.spectral(signal_uv, valid)
         numbers, level_state = first.inputs.step(shape, level, mask, state.level)
+        return self._answer(numbers, mask, age_s, state._replace(level=level_state), stepwise=True)
+
+    def stretch(
+        self, signal_uv: Tensor, valid: Tensor, age_s: Tensor, state: StagerState
+    ) -> tuple[Answer, StagerState]:
+        """Steps one after the other as one: (B, L, C, 3000), (B, L, C, 30), (B, L, C) -> answers (B, L, ...)."""
+        first, epochs = self._member(0), signal_uv.shape[:2]
+        features = first.spectral(signal_uv.flatten(0, 1), valid.flatten(0, 1))
+        shape, level, mask = (feature.reshape(*epochs, *feature.shape[1:]) for feature in features)
+        numbers, level_state = first.inputs(shape, level, mask, state.level)
+        return self._answer(numbers, mask, age_s, state._replace(level=level_state), stepwise=False)
+
+    def _answer(
+        self, numbers: Tensor, mask: Tensor, age_s: Tensor, state: StagerState, stepwise: bool
+    ) -> tuple[Answer, StagerState]:
+        """What all members make of the front-end's numbers (B, C, I), or (B, L, C, I), and the state after it."""
+        depth = self.config.layers
         probabilities, weights, fillings, layers = [], [], list[State](), list[State]()
         for index in range(len(self.members)):
             member = self._member(index)
             tokens = member.adaptors(numbers)
-            filled, filling = member.filling(tokens, mask, age_s, state.filling[index], stepwise=True)
+            filled, filling = member.filling(tokens, mask, age_s, state.filling[index], stepwise)
             fused, share = member.fuse(filled)
             own = state.layers[index * depth : (index + 1) * depth]
-            hidden, after = member.decode(fused, own, stepwise=True)
+            hidden, after = member.decode(fused, own, stepwise)
             probabilities.append(F.softmax(member.head(hidden), dim=-1))
             weights.append(share)
             fillings.append(filling)
             layers += after
         answer = Answer(torch.stack(probabilities).mean(0), torch.stack(weights).mean(0))
-        return answer, StagerState(level_state, tuple(fillings), tuple(layers))
+        return answer, StagerState(state.level, tuple(fillings), tuple(layers))

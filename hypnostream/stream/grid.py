@@ -27,8 +27,8 @@ from hypnostream.stream.channels import MISSING, NEVER_PRESENT, ChannelSpec
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.stages import EPOCH_S
 
-# Seconds in one block that leaves the grid, at most: ten epochs.
-_BLOCK = 10 * EPOCH_S
+# Seconds in one block that leaves the grid, at most: twenty epochs.
+_BLOCK = 20 * EPOCH_S
 
 
 def epoch_count(duration_s: float) -> int:

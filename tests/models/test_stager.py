@@ -71,6 +71,24 @@ def test_steps_on_signals_equal_the_sequence_on_their_features(filling: str, con
 
 
 @torch.no_grad()
+def test_stretches_of_any_length_on_signals_equal_the_steps() -> None:
+    ensemble = StagerEnsemble([_stager(0), _stager(1)]).eval()
+    x, valid, age = _signals(2, 12)
+    state, other = ensemble.initial_state(2), ensemble.initial_state(2)
+    stepped, stretched = [], []
+    for t in range(12):
+        (p, _), state = ensemble.step(x[:, t], valid[:, t], age[:, t], state)
+        stepped.append(p)
+    for start, stop in ((0, 1), (1, 9), (9, 12)):
+        part = slice(start, stop)
+        (q, _), other = ensemble.stretch(x[:, part], valid[:, part], age[:, part], other)
+        stretched.append(q)
+    assert torch.allclose(torch.stack(stepped, 1), torch.cat(stretched, 1), atol=1e-5)
+    for (name, value), after in zip(named(state).items(), named(other).values(), strict=True):
+        assert torch.allclose(value, after, rtol=1e-5, atol=1e-4), name
+
+
+@torch.no_grad()
 def test_a_gain_of_half_or_double_changes_no_probability() -> None:
     model = _stager()
     x, valid, age = _signals(1, 6)

@@ -7,7 +7,7 @@ Einsum: each of those makes a recurrent model crawl or fail in one runtime or an
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,17 +94,22 @@ def export_graph(model: EpochModel, path: Path, rate_hz: int = 100) -> None:
         "valid": torch.ones(2, C, EPOCH_S),
         "age_s": torch.zeros(2, C),
     }
-    shapes: dict[str, tuple[int, ...]] = {"probabilities": (len(STAGES),), "weights": (C,)}
+    shapes: dict[str, tuple[int | str, ...]] = {"probabilities": (len(STAGES),), "weights": (C,)}
     shapes |= {f"next_{n}": tuple(t.shape[1:]) for n, t in state.items()}
     write_graph(StepGraph(model), given | state, shapes, path)
 
 
 def write_graph(
-    module: nn.Module, given: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path
+    module: nn.Module,
+    given: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int | str, ...]],
+    path: Path,
+    epochs: Sequence[str] = (),
 ) -> None:
     """Trace a module with `given`, (B, ...) each, and write it as a graph with a free batch size.
 
-    `shapes` are those of its outputs without the batch. Raises UserError for an operator that no bundle may have.
+    `shapes` are those of its outputs without the batch, a name where a size is free. `epochs` are the inputs whose
+    second axis is free too, by that name. Raises UserError for an operator that no bundle may have.
     """
     import onnx
 
@@ -116,7 +121,7 @@ def write_graph(
             str(path),
             input_names=list(given),
             output_names=list(shapes),
-            dynamic_axes={name: {0: "batch"} for name in (*given, *shapes)},
+            dynamic_axes={name: {0: "batch"} | ({1: "epochs"} if name in epochs else {}) for name in (*given, *shapes)},
             opset_version=OPSET,
             dynamo=False,  # the newer exporter writes opset 18 whatever is asked
         )
@@ -127,7 +132,10 @@ def write_graph(
     for output in graph.graph.output:  # the exporter leaves shapes open; a bundle promises them
         for dim, size in zip(list(output.type.tensor_type.shape.dim)[1:], shapes[output.name], strict=True):
             dim.Clear()
-            dim.dim_value = size
+            if isinstance(size, str):
+                dim.dim_param = size
+            else:
+                dim.dim_value = size
     onnx.checker.check_model(graph)
     onnx.save(graph, str(path))
 

@@ -14,6 +14,7 @@ from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerEnsemble
 from hypnostream.training.bundling.card import write_card
 from hypnostream.training.bundling.export import ParityReport, export_bundle, save_weights
+from hypnostream.training.bundling.stretch_export import bundle_with_stretch, can_stretch
 from hypnostream.training.bundling.whose import whose
 from hypnostream.training.evaluation.around_sleep import WAKE
 from hypnostream.training.evaluation.predictions import NightPrediction
@@ -147,10 +148,13 @@ def _export(
         "recipe": json.dumps(asdict(recipe)),
     }
     card = write_card(split, model, metrics, left_out)
-    return export_bundle(
+    report = export_bundle(
         model, bundle, STAGER_CHANNELS, "stager", __version__, card, training, metrics, parity_epochs,
         scoring_rule=rule,
     )  # fmt: skip
+    if can_stretch(model):
+        bundle_with_stretch(bundle, bundle, model, parity_epochs)
+    return report
 
 
 def staged_nights(data: Path, out: Path, workers: int) -> Nights:
