@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.engine.respiration.event import AROUSAL, Event
+from hypnostream.engine.respiration.windows import last_windows
 from hypnostream.stream.stages import STAGES
 
 RULE: Final = "ours: EEG frequency shift"
@@ -170,12 +171,12 @@ class ArousalDetector:
         powers = np.concatenate((state.power, power))
         stable = np.concatenate((state.stable, (power[:, 0] == power[:, 0]) & (stage > _WAKE)))
         # Of each second those before it that are its background, by size; what is not stable is NaN and last.
-        held = np.where(stable[1 : count + kept - _AFTER_S, None], powers[1 : count + kept - _AFTER_S], np.nan)
-        before = np.sort(np.lib.stride_tricks.sliding_window_view(held, kept - _AFTER_S, axis=0), axis=2)  # (n, 4, s)
-        seen = np.lib.stride_tricks.sliding_window_view(stable[1 : count + kept - _AFTER_S], kept - _AFTER_S).sum(
-            axis=1
-        )
-        background = before[np.arange(count), :, np.minimum(seen // 2, kept - _AFTER_S - 1)]
+        length, its = kept - _AFTER_S, slice(1, count + kept - _AFTER_S)
+        held = np.where(stable[its], powers[its].T, np.nan)
+        before = np.sort(last_windows(held, count, length), axis=2)  # (4, n, length)
+        passed = np.concatenate(([0], np.cumsum(stable[its])))
+        seen = passed[length:] - passed[:-length]
+        background = before[:, np.arange(count), np.minimum(seen // 2, length - 1)].T
         background[seen < self.settings.sleep_s] = np.nan
         slow, alpha, fast, chin = (power - background).T
         shifts = np.append(state.shifts, np.maximum(fast, self.settings.alpha * alpha) - self.settings.slow * slow)

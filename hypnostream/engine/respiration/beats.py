@@ -175,7 +175,8 @@ class BeatDetector:
         low, high = max(rate - self._decision, good[0] + 1), min(2 * rate - self._decision, good[1] - 1)
         average = sum(stretch.totals[place_s + good[0] // rate : place_s + good[1] // rate]) / (good[1] - good[0])
         least = max(settings.steepness * average, settings.least_uv)
-        border = max(self._border(state), least)
+        usual, other = _median(state.beats), _median(state.others)
+        border = max(other + settings.threshold * (usual - other), least)
         tops = stretch.tops(place_s * rate, low, good[1] - 1, settings.speck * border)
         found: list[float] = []
         for number, (place, steep) in enumerate(tops):
@@ -190,6 +191,7 @@ class BeatDetector:
             t_wave = since < self._t_wave and steep < 0.5 * state.last_slope
             if not beat or t_wave:
                 state.others, state.alone = [*state.others[1:], steep], False
+                other = _median(state.others)
             elif place - self._delay - self._reach > good[0] + self._settling:
                 state.beats = [*state.beats[1:], steep]
                 if state.alone:  # whatever came since the last beat was a speck
@@ -199,18 +201,11 @@ class BeatDetector:
                     state.intervals = [*state.intervals[1 - settings.remembered :], since]
                 state.last, state.last_slope = start + place, steep
                 peak = self._r_peak(state, stretch.ecg, place_s * rate, place - self._delay)
-                if self._clear(state):
+                usual, other = _median(state.beats), _median(state.others)
+                if usual >= settings.clear * other:  # what noise makes does not stand out
                     found.append(peak)
-            border = max(self._border(state), least)
+            border = max(other + settings.threshold * (usual - other), least)
         return found
-
-    def _border(self, state: BeatState) -> float:
-        other = _median(state.others)
-        return other + self.settings.threshold * (_median(state.beats) - other)
-
-    def _clear(self, state: BeatState) -> bool:
-        """Whether beats stand out; what noise makes does not."""
-        return _median(state.beats) >= self.settings.clear * _median(state.others)
 
     def _due(self, state: BeatState, since: int) -> bool:
         """Whether a beat is to be expected `since` samples after the last one."""

@@ -128,7 +128,7 @@ def beliefs_of(bundle: Bundle) -> Beliefs | None:
     tick, ticks = bundle.content.tick, bundle.content.ticks
     if tick is None:
         return None
-    many = None if ticks is None else OnnxBackend(bundle, ticks)
+    many = None if ticks is None else OnnxBackend(bundle, ticks, keeps_memory=True)
     return Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick), many))
 
 

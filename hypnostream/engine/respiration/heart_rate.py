@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.engine.respiration.windows import last_windows
+
 _FEWEST: Final = 3  # intervals that have a median worth the name
 _LEAST_S: Final = 60  # of known rates, too
 _MINUTE_S: Final = 60
@@ -119,8 +121,8 @@ class HeartRate:
         of_minute = _windows(intervals, _MINUTE_S, len(came)).sum(axis=1)
         normal_of_minute = _windows(normals, _MINUTE_S, len(came)).sum(axis=1)
         lately = _mean(_windows(rate_bpm, settings.lately_s, len(came)), settings.known)
-        earlier = rate_bpm[: len(rate_bpm) - settings.lately_s]
-        before = _mean(_windows(earlier, settings.before_s, len(came)), settings.known)
+        both = _windows(rate_bpm, settings.before_s + settings.lately_s, len(came))
+        before = _mean(both[:, : settings.before_s], settings.known)
         return HeartEvidence(
             now_bpm=now_bpm,
             rate_bpm=lately,
@@ -208,7 +210,8 @@ class HeartRate:
 
 def _windows(values: NDArray[np.float64], length: int, count: int) -> NDArray[np.float64]:
     """The windows of this length (count, length) that end with each of the last values, views of them."""
-    return np.lib.stride_tricks.sliding_window_view(values[len(values) - count - length + 1 :], length)
+    windows: NDArray[np.float64] = last_windows(values[None], count, length)[0]
+    return windows
 
 
 def _mean(rates: NDArray[np.float64], share: float) -> NDArray[np.float64]:
