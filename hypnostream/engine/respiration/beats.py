@@ -120,7 +120,7 @@ class BeatDetector:
             raise ValueError(f"a second of ECG has shape {ecg.shape[1:]}, ({self.rate_hz},) was due")
         samples = ecg.astype(np.float64)
         slopes = np.concatenate((state.slope, self._slopes(state, samples, good)))
-        stretch = _stretch(np.concatenate((state.ecg, samples.ravel())), slopes, self.rate_hz)
+        stretch = _stretch(np.concatenate((state.ecg, samples.ravel())), slopes, self.rate_hz, self.settings)
         state.ecg, state.slope = stretch.ecg[-self.rate_hz :].copy(), slopes[-self.rate_hz :].copy()
         return [self._second(state, stretch, place, each) for place, each in enumerate(good.tolist())]
 
@@ -248,11 +248,16 @@ class _Stretch(NamedTuple):
         return [(place - begin, steep) for place, steep in its if steep > above]
 
 
-def _stretch(ecg: NDArray[np.float64], slope: NDArray[np.float64], rate_hz: int) -> _Stretch:
+def _stretch(ecg: NDArray[np.float64], slope: NDArray[np.float64], rate_hz: int, settings: BeatSettings) -> _Stretch:
+    totals = slope.reshape(-1, rate_hz).sum(axis=1)
     middle = slope[1:-1]
     places = np.flatnonzero((middle > slope[:-2]) & (middle >= slope[2:])) + 1
-    totals: list[float] = slope.reshape(-1, rate_hz).sum(axis=1).tolist()
-    return _Stretch(ecg, slope, totals, places.tolist(), slope[places].tolist())
+    # What is a speck by the least border that either of the two seconds may have that it is looked at with.
+    least = np.maximum(settings.steepness * (totals[:-1] + totals[1:]) / (2 * rate_hz), settings.least_uv)
+    least = np.minimum(np.append(least, np.inf), np.insert(least, 0, np.inf))
+    places = places[slope[places] > settings.speck * least[places // rate_hz]]
+    its: list[float] = totals.tolist()
+    return _Stretch(ecg, slope, its, places.tolist(), slope[places].tolist())
 
 
 def _median(values: Sequence[float]) -> float:

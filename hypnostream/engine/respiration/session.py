@@ -165,7 +165,7 @@ class RespirationSession:
                 self.tell_arousals(*arousals[i])
                 events += arousals[i][0]
             for settled in self._oximetry.second(saturation[i]):
-                events += self._desaturations(settled)
+                events += [desaturation_event(each, self.t0_s) for each in settled.desaturations]
                 self.settled.append(settled)
                 if settled.second == self._next_second and settled.percent is not None:
                     self.seen.percent[i] = settled.percent
@@ -205,6 +205,3 @@ class RespirationSession:
     def _judgement(self) -> Judgement:
         rules, effort = self.settings.airflow.rules, self.settings.effort
         return Judgement(self._airflow.history, rules, effort, self.t0_s, self._oximetry, self._arousals)
-
-    def _desaturations(self, settled: OximetrySecond) -> list[Event]:
-        return [desaturation_event(found, self.t0_s) for found in settled.desaturations]
