@@ -24,6 +24,7 @@ _REM: Final = STAGES.index("R")
 _WAKE: Final = STAGES.index("W")
 _BANDS_HZ: Final = ((1.0, 4.0), (8.0, 11.5), (16.5, 30.5))  # slow, alpha, fast; from and to before
 _EMG: Final = len(_BANDS_HZ)  # its column
+_WORTH_S: Final = 5  # fewer seconds are judged one by one: together they cost more
 _AFTER_S: Final = 3  # the background ends this long before the second in question: so long is an arousal at least
 
 
@@ -155,11 +156,13 @@ class ArousalDetector:
         """The next seconds, all of one stage, by their `power` (n, 4): of each what `judge` says of it."""
         said: list[list[Event]] = []
         while len(said) < len(power):
-            said += [[] for _ in range(self._quiet(state, power[len(said) :], stage))]
+            if len(power) - len(said) >= _WORTH_S:
+                said += [[] for _ in range(self._quiet(state, power[len(said) :], stage))]
             stirs = True
             while stirs and len(said) < len(power):
                 said.append(self.judge(state, power[len(said)], stage)[1])
-                stirs = state.current is not None or bool(state.shifts[-1] >= self._least)
+                lasts = state.current is not None or bool(state.shifts[-1] >= self._least)
+                stirs = lasts or len(power) - len(said) < _WORTH_S
         return said
 
     def _quiet(self, state: ArousalState, power: NDArray[np.float64], stage: int) -> int:

@@ -14,6 +14,7 @@ Why none of the libraries: all want the whole recording at once. sleepecg 0.6 (B
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -127,8 +128,7 @@ class BeatDetector:
     def _slopes(self, state: BeatState, samples: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Mean absolute slope (n rate,) of the band-passed seconds, µV a sample; zeros for a bad one."""
         slopes = np.zeros(samples.shape)
-        begins = np.flatnonzero(np.diff(good, prepend=False))  # of runs, good and bad in turn
-        for start, stop in zip(begins[::2].tolist(), [*begins[1::2].tolist(), len(good)], strict=False):
+        for start, stop in _runs(good.tolist()):
             passed = samples[start:stop].reshape(1, -1).copy()
             if start or not state.good_s:  # an offset makes no transient
                 state.memory = (self._step * passed[0, 0])[None]
@@ -254,10 +254,18 @@ def _stretch(ecg: NDArray[np.float64], slope: NDArray[np.float64], rate_hz: int,
     places = np.flatnonzero((middle > slope[:-2]) & (middle >= slope[2:])) + 1
     # What is a speck by the least border that either of the two seconds may have that it is looked at with.
     least = np.maximum(settings.steepness * (totals[:-1] + totals[1:]) / (2 * rate_hz), settings.least_uv)
-    least = np.minimum(np.append(least, np.inf), np.insert(least, 0, np.inf))
-    places = places[slope[places] > settings.speck * least[places // rate_hz]]
+    lower = np.full(len(totals), np.inf)
+    lower[:-1] = least
+    np.minimum(lower[1:], least, out=lower[1:])
+    places = places[slope[places] > settings.speck * lower[places // rate_hz]]
     its: list[float] = totals.tolist()
     return _Stretch(ecg, slope, its, places.tolist(), slope[places].tolist())
+
+
+def _runs(good: Sequence[bool]) -> list[tuple[int, int]]:
+    """Where each run of good seconds begins, and ends."""
+    edges = [place for place, (before, now) in enumerate(pairwise((False, *good, False))) if before != now]
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _median(values: Sequence[float]) -> float:

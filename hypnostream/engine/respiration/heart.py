@@ -45,7 +45,11 @@ class Heart:
         Returns what is known of it, and of each second what it says, in seconds from `first`.
         """
         second = state.rate.next_second
-        rate = self._rate.advance(state.rate, self._beats.advance(state.beats, ecg, good), good.tolist())
+        beats_s = self._beats.advance(state.beats, ecg, good)
+        asked = autonomic.current is not None or not sees.all()
+        rate = self._rate.advance(state.rate, beats_s, good.tolist(), rises=asked)
+        if not asked:
+            return rate, [[] for _ in beats_s]
         each = zip(rate.rise.tolist(), rate.normal_share.tolist(), sees.tolist(), strict=True)
         said: list[list[Event]] = []
         for now, (rise, normal_share, others) in enumerate(each, second):

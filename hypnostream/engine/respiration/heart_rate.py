@@ -10,6 +10,7 @@ from the others at an AUC of 0.86, the largest `rise` of the minute at 0.80.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -99,15 +100,15 @@ class HeartRate:
         beats_s: Sequence[Sequence[float]],
         good: Sequence[bool],
         intervals_s: Sequence[Sequence[float]] | None = None,
+        rises: bool = True,
     ) -> HeartEvidence:
         """The next seconds: the beats that became known in each (stream seconds, ascending), and whether its ECG was
         good.
 
         A device that sends RR intervals gives them as `intervals_s`, one a beat; otherwise they are what lies between
-        beats, never across a second that is not good. `state` is changed. Raises ValueError where the two differ
-        in length.
+        beats, never across a second that is not good. Without `rises` nobody asks for a rise, nor for what it is judged
+        by: they stay unknown. `state` is changed. Raises ValueError where the two differ in length.
         """
-        settings = self.settings
         given = [None] * len(beats_s) if intervals_s is None else intervals_s
         each = enumerate(zip(beats_s, good, given, strict=True), state.next_second)
         came = [self._second(state, second, *of_it) for second, of_it in each]
@@ -116,22 +117,23 @@ class HeartRate:
         intervals, normals = np.concatenate((state.intervals, count)), np.concatenate((state.normal, normal))
         usual_interval_s, cyclic_bpm, cyclic_share = self._look_back(state, rate_bpm, len(came))
         state.next_second += len(came)
-        state.rate_bpm = rate_bpm[-settings.memory_s :]
+        state.rate_bpm = rate_bpm[-self.settings.memory_s :]
         state.intervals, state.normal = intervals[-_MINUTE_S:], normals[-_MINUTE_S:]
-        of_minute = _windows(intervals, _MINUTE_S, len(came)).sum(axis=1)
-        normal_of_minute = _windows(normals, _MINUTE_S, len(came)).sum(axis=1)
-        lately = _mean(_windows(rate_bpm, settings.lately_s, len(came)), settings.known)
-        both = _windows(rate_bpm, settings.before_s + settings.lately_s, len(came))
-        before = _mean(both[:, : settings.before_s], settings.known)
-        return HeartEvidence(
-            now_bpm=now_bpm,
-            rate_bpm=lately,
-            usual_interval_s=usual_interval_s,
-            rise=lately / before - 1,
-            cyclic_bpm=cyclic_bpm,
-            cyclic_share=cyclic_share,
-            normal_share=np.where(of_minute > 0, normal_of_minute / np.maximum(of_minute, 1), np.nan),
-        )
+        rate = rise = normal_share = np.full(len(came), np.nan)
+        if rises:
+            rate, rise = self._rises(rate_bpm, len(came))
+            of_minute, normal_of_minute = (
+                _windows(each, _MINUTE_S, len(came)).sum(axis=1) for each in (intervals, normals)
+            )
+            normal_share = np.where(of_minute > 0, normal_of_minute / np.maximum(of_minute, 1), np.nan)
+        return HeartEvidence(now_bpm, rate, usual_interval_s, rise, cyclic_bpm, cyclic_share, normal_share)
+
+    def _rises(self, rate_bpm: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The rate lately (count,), and how much more it is than before (count,)."""
+        settings = self.settings
+        both = _windows(rate_bpm, settings.before_s + settings.lately_s, count)
+        lately = _mean(both[:, settings.before_s :], settings.known)
+        return lately, lately / _mean(both[:, : settings.before_s], settings.known) - 1
 
     def _second(
         self,
@@ -183,13 +185,14 @@ class HeartRate:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Usual interval, cyclic variation and its share (count,) of the last five minutes, looked at every few
         seconds; what is unknown is left out of the sums."""
-        settings = self.settings
-        seconds = np.arange(state.next_second, state.next_second + count)
-        at = np.flatnonzero(seconds % settings.cyclic_every_s == 0)
-        held = (state.usual_interval_s, state.cyclic_bpm, state.cyclic_share)
-        found = np.array([held, *map(self._looked_back, _windows(rate_bpm, settings.memory_s, count)[at])])
-        state.usual_interval_s, state.cyclic_bpm, state.cyclic_share = found[-1].tolist()
-        each = found[np.searchsorted(at, np.arange(count), side="right")]
+        every = self.settings.cyclic_every_s
+        at = [place for place in range(count) if (state.next_second + place) % every == 0]
+        found = [(state.usual_interval_s, state.cyclic_bpm, state.cyclic_share)]
+        if at:
+            windows = _windows(rate_bpm, self.settings.memory_s, count)
+            found += [self._looked_back(windows[place]) for place in at]
+            state.usual_interval_s, state.cyclic_bpm, state.cyclic_share = found[-1]
+        each = np.array(found).repeat([after - before for before, after in pairwise((0, *at, count))], axis=0)
         return each[:, 0], each[:, 1], each[:, 2]
 
     def _looked_back(self, rate_bpm: NDArray[np.float64]) -> tuple[float, float, float]:
