@@ -65,14 +65,16 @@ class ModelAlone(Beliefs):
     def take(
         self,
         state: BeliefState,
-        seen: Sequence[Seen],
+        seen: Seen,
         heart: NDArray[np.float64],
         log_power: NDArray[np.float64],
         events: Sequence[Event],
         begin_s: float,
     ) -> tuple[list[Event], NDArray[np.bool_]]:
         """See `Beliefs.take`."""
-        return super().take(state, [each._replace(told_by=0) for each in seen], heart, log_power, events, begin_s)
+        return super().take(
+            state, seen._replace(told_by=np.zeros_like(seen.told_by)), heart, log_power, events, begin_s
+        )
 
 
 @dataclass

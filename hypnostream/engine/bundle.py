@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from hypnostream.bounded_file import read_bounded
-from hypnostream.engine.respiration.tick_inputs import ANSWERS, NUMBERS, TICK_S, TICK_SENSORS
+from hypnostream.engine.respiration.tick_inputs import ANSWERS, MANY_S, NUMBERS, TICK_S, TICK_SENSORS
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import ChannelSpec
 from hypnostream.stream.stages import EPOCH_S, STAGES
@@ -79,7 +79,8 @@ class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: dict[str, str]
     metrics: dict[str, float]
     sha256: dict[PlainName, Sha256]
-    tick: GraphSpec | None = None  # the learned model of breathing
+    tick: GraphSpec | None = None  # the learned model of breathing,
+    ticks: GraphSpec | None = None  # and the same for many ticks in one call
     stretch: StretchSpec | None = None  # the epoch graph, with an axis of time
 
 
@@ -159,15 +160,18 @@ def _check(manifest: Path, content: BundleFile) -> None:
             )
     if not 1 <= content.min_valid_s <= EPOCH_S:
         raise UserError(f"{manifest}: min_valid_s is {content.min_valid_s}, it must lie in 1 to {EPOCH_S}.")
-    if content.tick is not None:
-        require("tick.clock_s", content.tick.clock_s, TICK_S)
-        given = {"numbers": (TICK_S, len(TICK_SENSORS), NUMBERS), "mask": (TICK_S, len(TICK_SENSORS))}
-        require("tick.inputs", {t.name: t.shape for t in content.tick.inputs}, given)
-        answers = {"probabilities": (TICK_S, len(ANSWERS))}
-        require("tick.outputs", {t.name: t.shape for t in content.tick.outputs}, answers)
-    for graph in (content.epoch, content.tick, content.stretch):
-        if graph is not None and graph.file not in content.sha256:
-            raise UserError(f"{manifest}: sha256 does not cover {graph.file}. Export it again.")
+    for name, graph, clock_s in (("tick", content.tick, TICK_S), ("ticks", content.ticks, MANY_S)):
+        if graph is None:
+            continue
+        require(f"{name}.clock_s", graph.clock_s, clock_s)
+        given = {"numbers": (clock_s, len(TICK_SENSORS), NUMBERS), "mask": (clock_s, len(TICK_SENSORS))}
+        require(f"{name}.inputs", {t.name: t.shape for t in graph.inputs}, given)
+        answers = {"probabilities": (clock_s, len(ANSWERS))}
+        require(f"{name}.outputs", {t.name: t.shape for t in graph.outputs}, answers)
+        require(f"{name}.states", graph.states, () if content.tick is None else content.tick.states)
+    for part in (content.epoch, content.tick, content.ticks, content.stretch):
+        if part is not None and part.file not in content.sha256:
+            raise UserError(f"{manifest}: sha256 does not cover {part.file}. Export it again.")
 
 
 def _checked(directory: Path, name: str, content: BundleFile) -> bytes:

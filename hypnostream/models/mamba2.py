@@ -114,13 +114,15 @@ class Mamba2(nn.Module):
         xBC = F.silu(self.conv1d(window)).transpose(1, 2)  # (B, L, C)
         x, B, C = torch.split(xBC, [self.d_inner, self.d_state, self.d_state], dim=-1)
         x = x.reshape(-1, length, self.heads, self.headdim)  # (B, L, H, P)
-        dt = F.softplus(dt + self.dt_bias)  # (B, L, H)
+        # Whole vectors of 16: onnxruntime takes the odd ones at an array's end by other instructions, whose last bit
+        # differs, and what is said must not depend on how many steps were taken together.
+        dt = F.softplus(F.pad(dt + self.dt_bias, (0, -self.heads % 16)))[..., : self.heads]  # (B, L, H)
+        A = -torch.exp(self.A_log)
         if self.any_length:
-            A = -torch.exp(self.A_log)
-            y, h = _chunk(x * dt.unsqueeze(-1), dt * A, B.unsqueeze(1), C.unsqueeze(1), state.ssm, length)
+            y, h = _chunks(x * dt.unsqueeze(-1), dt * A, B, C, state.ssm, 1, length)
         else:
             run = mamba_kernels.scan if mamba_kernels.used(self.kernels, u) else scan
-            y, h = run(x, dt, -torch.exp(self.A_log), B, C, state.ssm, self.chunk)
+            y, h = run(x, dt, A, B, C, state.ssm, self.chunk)
         y = (y + self.D.unsqueeze(-1) * x).reshape(-1, length, self.d_inner)  # (B, L, E)
         return self.out_proj(self.norm(y, z)), MambaState(next_conv, h)
 
@@ -132,30 +134,44 @@ def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, chun
     `x` (B, L, H, P), `dt` (B, L, H), `A` (H,), `B` and `C` (B, L, N), `h` (B, H, P, N) -> y (B, L, H, P), h.
     """
     x, log_decay = x * dt.unsqueeze(-1), dt * A
-    B, C = B.unsqueeze(1), C.unsqueeze(1)  # (B, 1, L, N), the same for all heads
-    whole = int(x.shape[1])
+    length = int(x.shape[1])
+    whole = length - length % chunk
     outputs = []
-    for start in range(0, whole, chunk):
-        length = min(chunk, whole - start)
-        part = (x, log_decay, B, C)
-        if length < whole:
-            cut = slice(start, start + length)
-            part = (x[:, cut], log_decay[:, cut], B[:, :, cut], C[:, :, cut])
-        y, h = _chunk(*part, h, length)
-        outputs.append(y)
+    for start, stop, count, size in ((0, whole, whole // chunk, chunk), (whole, length, 1, length - whole)):
+        if start < stop:
+            cut = slice(start, stop)
+            part = (
+                (x, log_decay, B, C) if stop - start == length else (x[:, cut], log_decay[:, cut], B[:, cut], C[:, cut])
+            )
+            y, h = _chunks(*part, h, count, size)
+            outputs.append(y)
     return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), h
 
 
-def _chunk(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """One chunk of `length` l: `x` (B, l, H, P), `log_decay` (B, l, H), `B` and `C` (B, 1, l, N) -> y like `x`, h."""
-    causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+def _chunks(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor, count: int, size: int
+) -> tuple[Tensor, Tensor]:
+    """Whole chunks, n = `count` of l = `size` steps, L = n l: `x` (B, L, H, P), `log_decay` (B, L, H), `B` and `C`
+    (B, L, N), `h` (B, H, P, N) -> y (B, L, H, P), h.
+
+    All but the state that is carried is of each chunk for itself, and comes out the same however many they are.
+    """
+    heads, width, d_state = int(x.shape[2]), int(x.shape[3]), int(B.shape[-1])
+    causal = torch.ones(size, size, dtype=torch.bool, device=x.device).tril()
+    values = x.reshape(-1, count, size, heads, width).transpose(2, 3)  # (B, n, H, l, P)
+    B, C = (each.reshape(-1, count, 1, size, d_state) for each in (B, C))  # the same for all heads
     # A running sum as a product: an exported chunk is then of operators that every runtime has.
-    total = (causal.to(log_decay.dtype) @ log_decay).transpose(1, 2).unsqueeze(-1)  # (B, H, l, 1) since it began
-    between = total - total.transpose(-1, -2)  # (B, H, l, l) from step s (column) to step t (row)
-    weight = torch.exp(between.masked_fill(~causal, -torch.inf))  # (B, H, l, l)
-    scores = (C @ B.transpose(-1, -2)) * weight  # (B, H, l, l)
-    values = x.transpose(1, 2)  # (B, H, l, P)
-    carried = (C @ h.transpose(-1, -2)) * torch.exp(total)  # (B, H, l, P)
-    end = total[:, :, -1:]  # (B, H, 1, 1)
-    written = (values * torch.exp(end - total)).transpose(-1, -2) @ B  # (B, H, P, N)
-    return (scores @ values + carried).transpose(1, 2), h * torch.exp(end) + written
+    total = causal.to(log_decay.dtype) @ log_decay.reshape(-1, count, size, heads)
+    total = total.transpose(2, 3).unsqueeze(-1)  # (B, n, H, l, 1) since the chunk began
+    between = total - total.transpose(-1, -2)  # (B, n, H, l, l) from step s (column) to step t (row)
+    weight = torch.exp(between.masked_fill(~causal, -torch.inf))  # (B, n, H, l, l)
+    scores = (C @ B.transpose(-1, -2)) * weight  # (B, n, H, l, l)
+    end = total[:, :, :, -1:]  # (B, n, H, 1, 1)
+    written = (values * torch.exp(end - total)).transpose(-1, -2) @ B  # (B, n, H, P, N)
+    h, before = h.unsqueeze(1), []  # (B, 1, H, P, N)
+    for decay, new in zip(torch.split(torch.exp(end), 1, 1), torch.split(written, 1, 1), strict=True):
+        before.append(h)
+        h = h * decay + new
+    carried = C @ torch.cat(before, 1).transpose(-1, -2) * torch.exp(total)  # (B, n, H, l, P)
+    y = (scores @ values + carried).transpose(2, 3).reshape(-1, count * size, heads, width)
+    return y, h.reshape(-1, heads, width, d_state)

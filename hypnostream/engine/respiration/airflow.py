@@ -31,6 +31,7 @@ from hypnostream.engine.respiration.history import (
     THORAX,
     History,
     fresh_history,
+    ring_places,
 )
 from hypnostream.engine.respiration.lifecycle import ABSENT, NORMAL, REDUCED, TOLD_WITHIN_S, UNKNOWN, Airflow
 from hypnostream.engine.respiration.rules import RuleSettings
@@ -134,6 +135,9 @@ def _silence(state: AirflowState, settings: AirflowSettings, stride: Stride) -> 
     What it shows while it shows nothing is not counted to its baseline (its `excursion` becomes NaN): it must come
     back to what it was.
     """
+    if not any(last < settings.rules.absent_below for ends in stride.ends for last in ends):
+        state.silent_s[:] = 0
+        return
     for place, ends in enumerate(stride.ends):
         silent = [row for row, last in enumerate(ends) if last < settings.rules.absent_below]
         since_s = state.silent_s[silent] + 1 if silent else state.silent_s[:0]
@@ -249,7 +253,7 @@ def _in_event(state: AirflowState, settings: AirflowSettings, second: int, low: 
 
 def _remember(state: AirflowState, first: int, stride: Stride, told_by: list[int]) -> None:
     history = state.history
-    places = np.arange(first, first + stride.count) % HISTORY_S
+    places = ring_places(first, stride.count, HISTORY_S)
     history.left[:, places] = stride.left[:, TICKS - 1 :: TICKS]
     history.sensors[places] = told_by
     history.phase[places] = stride.phases

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.engine.respiration.event import AROUSAL, Event
+from hypnostream.engine.respiration.windows import last_windows
 from hypnostream.stream.stages import STAGES
 
 RULE: Final = "ours: EEG frequency shift"
@@ -23,6 +24,7 @@ _REM: Final = STAGES.index("R")
 _WAKE: Final = STAGES.index("W")
 _BANDS_HZ: Final = ((1.0, 4.0), (8.0, 11.5), (16.5, 30.5))  # slow, alpha, fast; from and to before
 _EMG: Final = len(_BANDS_HZ)  # its column
+_WORTH_S: Final = 5  # fewer seconds are judged one by one: together they cost more
 _AFTER_S: Final = 3  # the background ends this long before the second in question: so long is an arousal at least
 
 
@@ -88,6 +90,7 @@ class ArousalDetector:
         self, settings: ArousalSettings = ArousalSettings(), rate_hz: int = 100, signals: tuple[str, ...] = ("eeg",)
     ) -> None:
         self.settings, self.rate_hz, self.signals = settings, rate_hz, signals
+        self._least = settings.each * settings.shift
         # The transform as a matrix: of the 22 frequencies alone that count.
         hz = np.fft.rfftfreq(rate_hz, 1 / rate_hz)
         bands = np.stack([(hz >= low) & (hz < high) for low, high in _BANDS_HZ], axis=1)
@@ -149,6 +152,48 @@ class ArousalDetector:
         state.tail = windows[-1, 0, -half:].copy() if good[-1] else np.zeros(0)
         return power
 
+    def judge_all(self, state: ArousalState, power: NDArray[np.float64], stage: int) -> list[list[Event]]:
+        """The next seconds, all of one stage, by their `power` (n, 4): of each what `judge` says of it."""
+        said: list[list[Event]] = []
+        while len(said) < len(power):
+            if len(power) - len(said) >= _WORTH_S:
+                said += [[] for _ in range(self._quiet(state, power[len(said) :], stage))]
+            stirs = True
+            while stirs and len(said) < len(power):
+                said.append(self.judge(state, power[len(said)], stage)[1])
+                lasts = state.current is not None or bool(state.shifts[-1] >= self._least)
+                stirs = lasts or len(power) - len(said) < _WORTH_S
+        return said
+
+    def _quiet(self, state: ArousalState, power: NDArray[np.float64], stage: int) -> int:
+        """Take those of the next seconds by their `power` (n, 4) before the first in which an arousal could be said;
+        how many they are. They are judged together, which is cheaper."""
+        if state.current is not None:
+            return 0
+        count, kept = len(power), len(state.power)
+        powers = np.concatenate((state.power, power))
+        stable = np.concatenate((state.stable, (power[:, 0] == power[:, 0]) & (stage > _WAKE)))
+        # Of each second those before it that are its background, by size; what is not stable is NaN and last.
+        length, its = kept - _AFTER_S, slice(1, count + kept - _AFTER_S)
+        held = np.where(stable[its], powers[its].T, np.nan)
+        before = np.sort(last_windows(held, count, length), axis=2)  # (4, n, length)
+        passed = np.concatenate(([0], np.cumsum(stable[its])))
+        seen = passed[length:] - passed[:-length]
+        background = before[:, np.arange(count), np.minimum(seen // 2, length - 1)].T
+        background[seen < self.settings.sleep_s] = np.nan
+        slow, alpha, fast, chin = (power - background).T
+        shifts = np.append(state.shifts, np.maximum(fast, self.settings.alpha * alpha) - self.settings.slow * slow)
+        high = shifts >= self._least  # NaN is not
+        stirs = high[1:-2] & high[2:-1] & high[3:]
+        quiet = int(stirs.argmax()) if stirs.any() else count
+        if quiet:
+            state.power, state.stable = powers[quiet : quiet + kept].copy(), stable[quiet : quiet + kept].copy()
+            state.shifts = shifts[quiet : quiet + _AFTER_S].copy()
+            state.rises = np.append(state.rises, chin)[quiet : quiet + _AFTER_S]
+            state.background = background[quiet - 1].copy()
+            state.next_second += quiet
+        return quiet
+
     def judge(self, state: ArousalState, power: NDArray[np.float64], stage: int) -> tuple[ArousalEvidence, list[Event]]:
         """The next second by its `power` (4,); see `advance`."""
         second = state.next_second
@@ -179,8 +224,7 @@ class ArousalDetector:
 
     def _begin(self, state: ArousalState, second: int, stage: int) -> list[Event]:
         """An arousal that has lasted for 3 s."""
-        settings = self.settings
-        least = settings.each * settings.shift
+        settings, least = self.settings, self._least
         if not state.shifts[-1] >= least:  # NaN is not either
             return []
         if not (state.shifts.min() >= least and state.shifts.mean() >= settings.shift):
@@ -217,7 +261,7 @@ class ArousalDetector:
         settings = self.settings
         state.stable[-1] = False
         too_long = second + 1 - current.start_s >= settings.longest_s
-        if shift >= settings.each * settings.shift and not too_long:
+        if shift >= self._least and not too_long:
             state.peak = max(state.peak, float(state.shifts.mean()))
             state.rise = _largest(np.append(state.rises[-1:], state.rise))
             return []

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from hypnostream.engine.respiration.event import AROUSAL, Event
-from hypnostream.engine.respiration.heart_rate import HeartEvidence
 from hypnostream.stream.stages import STAGES
 
 RULE: Final = "ours: heart rate surrogate"
@@ -38,33 +37,36 @@ class AutonomicState:
 
 
 def find(
-    state: AutonomicState, heart: HeartEvidence, stage: int, settings: AutonomicSettings = AutonomicSettings()
+    state: AutonomicState,
+    second: int,
+    rise: float,
+    normal_share: float,
+    stage: int,
+    settings: AutonomicSettings = AutonomicSettings(),
 ) -> list[Event]:
-    """What the next second of the heart says; `stage` as it is known then, negative for unknown.
+    """What the heart says of a `second`, by `HeartEvidence`; `stage` as it is known then, negative for unknown.
 
     In Wake nothing is looked for, where the stage is unknown the confidence is halved. `state` is changed.
     """
-    lasts = heart.rise >= settings.each * settings.rise  # unknown is not
+    lasts = rise >= settings.each * settings.rise  # unknown is not
     if state.current is not None:
-        too_long = heart.second + 1 - state.current.start_s >= settings.longest_s
+        too_long = second + 1 - state.current.start_s >= settings.longest_s
         if lasts and not too_long:
             return []
-        over = replace(
-            state.current, revision=1, status="final", end_s=float(heart.second + 1 if lasts else heart.second)
-        )
+        over = replace(state.current, revision=1, status="final", end_s=float(second + 1 if lasts else second))
         state.current = None
         return [over]
     state.is_over = state.is_over or not lasts
     if not state.is_over or stage == _WAKE:
         return []
-    if not (heart.rise >= settings.rise and heart.normal_share >= settings.normal_share):
+    if not (rise >= settings.rise and normal_share >= settings.normal_share):
         return []
     state.current = Event(
         event_id=f"arousal-heart-{state.count}",
         revision=0,
         kind=AROUSAL,
         status="preliminary",
-        start_s=float(heart.second),
+        start_s=float(second),
         end_s=None,
         confidence=settings.confidence * (1.0 if stage >= 0 else 0.5),
         rule=RULE,

@@ -13,6 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.engine.respiration.history import ring_places
+
 BASELINE_S: Final = 120
 RENEWED_EVERY_S: Final = 5
 _AS_BEFORE: Final = 0.9
@@ -84,7 +86,7 @@ def renew_baseline(
         # What is about as deep as before counts as just so, or noise would lower it with every event.
         level = state.level[:, None]
         excursion = np.where((excursion > _AS_BEFORE * level) & np.array(deep), level, excursion)
-    state.excursion[:, np.arange(first, first + count) % BASELINE_S] = excursion
+    state.excursion[:, ring_places(first, count, BASELINE_S)] = excursion
     state.age_s += count
     last = first + count - 1
     if last % RENEWED_EVERY_S == 0:
@@ -104,24 +106,23 @@ def not_counted(state: BaselineState, first: int, stop: int) -> None:
 
 
 def _renew(state: BaselineState, settings: BaselineSettings, breath_s: int) -> None:
-    counted = ~(np.isnan(state.excursion) | state.in_event)
-    count = counted.sum(axis=1)
-    enough = count >= settings.least_s
-    if not enough.any():
+    counted = (state.excursion == state.excursion) & ~state.in_event
+    count = np.add.reduce(counted, axis=1)
+    if max(count.tolist()) < settings.least_s:
         return
     breaths = np.where(counted, state.excursion, 0.0)
-    divisor = np.maximum(count, 1)
     # The median of what counts lies behind the zeros of what does not.
-    middle = BASELINE_S - count // 2 - 1
-    median = np.sort(breaths, axis=1)[np.arange(len(middle)), middle]
-    breaths = np.minimum(breaths, settings.largest * median[:, None])
-    mean = breaths.sum(axis=1) / divisor
-    variance = np.maximum((breaths * breaths).sum(axis=1) / divisor - mean * mean, 0.0)
-    unstable = enough & (variance > (settings.stable_variation * mean) ** 2)
-    for row in np.flatnonzero(unstable):
-        mean[row] = _three_largest(breaths[row].copy(), breath_s)
-    state.level = np.where(enough, mean, state.level)
-    state.age_s[enough] = 0
+    median = np.sort(breaths, axis=1)[np.arange(len(count)), BASELINE_S - count // 2 - 1]
+    np.minimum(breaths, settings.largest * median[:, None], out=breaths)
+    totals, squares = np.add.reduce(breaths, axis=1), np.add.reduce(breaths * breaths, axis=1)
+    for row, (seconds, total, square) in enumerate(zip(count.tolist(), totals.tolist(), squares.tolist(), strict=True)):
+        if seconds < settings.least_s:
+            continue
+        mean = total / seconds
+        variance = max(square / seconds - mean * mean, 0.0)
+        if variance > (settings.stable_variation * mean) ** 2:
+            mean = _three_largest(breaths[row], breath_s)
+        state.level[row], state.age_s[row] = mean, 0
 
 
 def _three_largest(breaths: NDArray[np.float64], breath_s: int) -> float:

@@ -11,9 +11,11 @@ Why none of the libraries: all want the whole recording at once. sleepecg 0.6 (B
 1.3 and heartpy 1.2 are under the GPL.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,44 +109,52 @@ class BeatDetector:
             slope=np.zeros(self.rate_hz),
         )
 
-    def advance(self, state: BeatState, ecg: NDArray[np.float32], good: bool) -> list[float]:
-        """The next second `ecg` (rate,) in µV, or nothing where it is not `good`: times of R peaks now decided on.
+    def advance(self, state: BeatState, ecg: NDArray[np.float32], good: NDArray[np.bool_]) -> list[list[float]]:
+        """The next seconds, `ecg` (n, rate) in µV and whether each is `good` (n,): of each, times of R peaks that are
+        decided on as it ends.
 
-        Times are stream seconds and ascend over all calls; every beat up to half a second before the end is known. A
-        complex that a bad second cuts is none. `state` is changed. Raises ValueError for a second of another rate.
+        Times are stream seconds and ascend; every beat up to half a second before the end of a second is known. What
+        is not good is not read, and a complex that it cuts is none. `state` is changed. Raises ValueError for seconds
+        of another rate.
         """
-        if ecg.shape != (self.rate_hz,):
-            raise ValueError(f"a second of ECG has shape {ecg.shape}, ({self.rate_hz},) was due")
+        if ecg.shape[1:] != (self.rate_hz,):
+            raise ValueError(f"a second of ECG has shape {ecg.shape[1:]}, ({self.rate_hz},) was due")
         samples = ecg.astype(np.float64)
-        slope = self._slopes(state, samples, good)
+        slopes = np.concatenate((state.slope, self._slopes(state, samples, good)))
+        stretch = _stretch(np.concatenate((state.ecg, samples.ravel())), slopes, self.rate_hz, self.settings)
+        state.ecg, state.slope = stretch.ecg[-self.rate_hz :].copy(), slopes[-self.rate_hz :].copy()
+        return [self._second(state, stretch, place, each) for place, each in enumerate(good.tolist())]
+
+    def _slopes(self, state: BeatState, samples: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Mean absolute slope (n rate,) of the band-passed seconds, µV a sample; zeros for a bad one."""
+        slopes = np.zeros(samples.shape)
+        for start, stop in _runs(good.tolist()):
+            passed = samples[start:stop].reshape(1, -1).copy()
+            if start or not state.good_s:  # an offset makes no transient
+                state.memory = (self._step * passed[0, 0])[None]
+                state.before[:] = 0
+            sosfilt_in_place(self._sections, passed, state.memory)
+            passed_on = np.concatenate((state.before, passed[0]))
+            state.before = passed_on[-self._average :].copy()
+            averaged = np.convolve(np.abs(np.diff(passed_on)), self._weights, "valid")
+            slopes[start:stop] = averaged.reshape(stop - start, -1)
+        return slopes.ravel()
+
+    def _second(self, state: BeatState, stretch: "_Stretch", place: int, good: bool) -> list[float]:
+        """What is decided on as a second of the stretch ends."""
         state.good_s, before_s = (state.good_s + 1, state.good_s) if good else (0, state.good_s)
         if good and state.silent_s >= self.settings.forget_s:
             state.beats.clear()
         state.silent_s = 0 if good else state.silent_s + 1
         rate, start = self.rate_hz, (state.next_second - 1) * self.rate_hz
-        both, around = np.concatenate((state.ecg, samples)), np.concatenate((state.slope, slope))
-        state.ecg, state.slope = samples, slope
         state.next_second += 1
-        # Good samples of these two seconds, counted from the first of both.
+        # Good samples of this second and the one before, counted from the first of both.
         first, stop = (0 if before_s else rate), (2 * rate if good else rate)
         if good:
-            self._learn(state, around, start + stop)
+            self._learn(state, stretch.slope[place * rate : (place + 2) * rate], start + stop)
         if not state.beats or stop <= first:
             return []
-        return [(start + each) / rate for each in self._decide(state, both, around, start, (first, stop))]
-
-    def _slopes(self, state: BeatState, samples: NDArray[np.float64], good: bool) -> NDArray[np.float64]:
-        """Mean absolute slope (rate,) of the band-passed second, µV a sample; zeros for a bad one."""
-        if not good:
-            return np.zeros(self.rate_hz)
-        passed = samples[None].copy()
-        if state.good_s == 0:  # an offset makes no transient
-            state.memory = (self._step * samples[0])[None]
-            state.before[:] = 0
-        sosfilt_in_place(self._sections, passed, state.memory)
-        passed_on = np.concatenate((state.before, passed[0]))
-        state.before = passed_on[-self._average :].copy()
-        return np.convolve(np.abs(np.diff(passed_on)), self._weights, "valid")
+        return [(start + each) / rate for each in self._decide(state, stretch, place, start, (first, stop))]
 
     def _learn(self, state: BeatState, around: NDArray[np.float64], now: int) -> None:
         """How steep beats and other peaks are, from the last two seconds, where it is not known or no longer true."""
@@ -157,18 +167,17 @@ class BeatDetector:
             state.learn_from = now
 
     def _decide(
-        self, state: BeatState, ecg: NDArray[np.float64], slope: NDArray[np.float64], start: int, good: tuple[int, int]
+        self, state: BeatState, stretch: "_Stretch", place_s: int, start: int, good: tuple[int, int]
     ) -> list[float]:
-        """R peaks whose slope peaked where it is time to decide, in samples of the two seconds `ecg` and `slope`."""
+        """R peaks whose slope peaked where it is time to decide, in samples of the second at `place_s` and the one
+        before it."""
         settings, rate = self.settings, self.rate_hz
         low, high = max(rate - self._decision, good[0] + 1), min(2 * rate - self._decision, good[1] - 1)
-        middle = slope[low : good[1] - 1]
-        average = float(slope[good[0] : good[1]].sum()) / (good[1] - good[0])
+        average = sum(stretch.totals[place_s + good[0] // rate : place_s + good[1] // rate]) / (good[1] - good[0])
         least = max(settings.steepness * average, settings.least_uv)
-        border = max(self._border(state), least)
-        is_top = (middle > slope[low - 1 : good[1] - 2]) & (middle >= slope[low + 1 : good[1]])
-        places = np.flatnonzero(is_top & (middle > settings.speck * border))
-        tops = list(zip((places + low).tolist(), middle[places].tolist(), strict=True))
+        usual, other = _median(state.beats), _median(state.others)
+        border = max(other + settings.threshold * (usual - other), least)
+        tops = stretch.tops(place_s * rate, low, good[1] - 1, settings.speck * border)
         found: list[float] = []
         for number, (place, steep) in enumerate(tops):
             if place >= high:
@@ -182,6 +191,7 @@ class BeatDetector:
             t_wave = since < self._t_wave and steep < 0.5 * state.last_slope
             if not beat or t_wave:
                 state.others, state.alone = [*state.others[1:], steep], False
+                other = _median(state.others)
             elif place - self._delay - self._reach > good[0] + self._settling:
                 state.beats = [*state.beats[1:], steep]
                 if state.alone:  # whatever came since the last beat was a speck
@@ -190,39 +200,72 @@ class BeatDetector:
                 if since < _LONGEST_S * rate:
                     state.intervals = [*state.intervals[1 - settings.remembered :], since]
                 state.last, state.last_slope = start + place, steep
-                peak = self._r_peak(state, ecg, place - self._delay)
-                if self._clear(state):
+                peak = self._r_peak(state, stretch.ecg, place_s * rate, place - self._delay)
+                usual, other = _median(state.beats), _median(state.others)
+                if usual >= settings.clear * other:  # what noise makes does not stand out
                     found.append(peak)
-            border = max(self._border(state), least)
+            border = max(other + settings.threshold * (usual - other), least)
         return found
-
-    def _border(self, state: BeatState) -> float:
-        other = _median(state.others)
-        return other + self.settings.threshold * (_median(state.beats) - other)
-
-    def _clear(self, state: BeatState) -> bool:
-        """Whether beats stand out; what noise makes does not."""
-        return _median(state.beats) >= self.settings.clear * _median(state.others)
 
     def _due(self, state: BeatState, since: int) -> bool:
         """Whether a beat is to be expected `since` samples after the last one."""
         return bool(state.intervals) and since >= self.settings.due * _median(state.intervals)
 
-    def _r_peak(self, state: BeatState, ecg: NDArray[np.float64], middle: int) -> float:
-        """Where the QRS around sample `middle` is farthest to the side to which this heart's complexes lean."""
+    def _r_peak(self, state: BeatState, ecg: NDArray[np.float64], begin: int, middle: int) -> float:
+        """Where the QRS around sample `middle`, counted from `begin`, is farthest to the side to which this heart's
+        complexes lean."""
         first = middle - self._reach
-        qrs: list[float] = ecg[first : middle + self._reach + 1].tolist()
+        around: list[float] = ecg[begin + first - 1 : begin + middle + self._reach + 2].tolist()
+        qrs = around[1:-1]
         level, top, bottom = sum(qrs) / len(qrs), max(qrs), min(qrs)
         up, down = top - level, level - bottom
         # A running mean, and a border to cross, so that beats that go both ways are all timed at the same wave.
         state.lean += 0.2 * ((up - down) / (up + down + 1e-9) - state.lean)
         if state.upward != (state.lean > 0) and abs(state.lean) > 0.05:
             state.upward = not state.upward
-        peak = first + qrs.index(top if state.upward else bottom)
-        left, at, right = (float(each) for each in ecg[peak - 1 : peak + 2])
-        if not (left - at) * (right - at) > 0:  # no extremum: the window cuts a slope
+        at = qrs.index(top if state.upward else bottom)
+        peak = first + at
+        left, at_peak, right = around[at : at + 3]
+        if not (left - at_peak) * (right - at_peak) > 0:  # no extremum: the window cuts a slope
             return float(peak)
-        return peak + 0.5 * (left - right) / (left - 2 * at + right)
+        return peak + 0.5 * (left - right) / (left - 2 * at_peak + right)
+
+
+class _Stretch(NamedTuple):
+    """Seconds and the one before them: samples and slopes, the sum of the slopes of each second, and where the slope
+    is at a top, in order."""
+
+    ecg: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    totals: list[float]
+    places: list[int]
+    steeps: list[float]
+
+    def tops(self, begin: int, low: int, high: int, above: float) -> list[tuple[int, float]]:
+        """Those from `low` to before `high`, counted from `begin`, that are steeper than `above`."""
+        first, stop = bisect_left(self.places, begin + low), bisect_left(self.places, begin + high)
+        its = zip(self.places[first:stop], self.steeps[first:stop], strict=True)
+        return [(place - begin, steep) for place, steep in its if steep > above]
+
+
+def _stretch(ecg: NDArray[np.float64], slope: NDArray[np.float64], rate_hz: int, settings: BeatSettings) -> _Stretch:
+    totals = slope.reshape(-1, rate_hz).sum(axis=1)
+    middle = slope[1:-1]
+    places = np.flatnonzero((middle > slope[:-2]) & (middle >= slope[2:])) + 1
+    # What is a speck by the least border that either of the two seconds may have that it is looked at with.
+    least = np.maximum(settings.steepness * (totals[:-1] + totals[1:]) / (2 * rate_hz), settings.least_uv)
+    lower = np.full(len(totals), np.inf)
+    lower[:-1] = least
+    np.minimum(lower[1:], least, out=lower[1:])
+    places = places[slope[places] > settings.speck * lower[places // rate_hz]]
+    its: list[float] = totals.tolist()
+    return _Stretch(ecg, slope, its, places.tolist(), slope[places].tolist())
+
+
+def _runs(good: Sequence[bool]) -> list[tuple[int, int]]:
+    """Where each run of good seconds begins, and ends."""
+    edges = [place for place, (before, now) in enumerate(pairwise((False, *good, False))) if before != now]
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def _median(values: Sequence[float]) -> float:

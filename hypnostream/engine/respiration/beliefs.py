@@ -16,7 +16,14 @@ from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.respiration import surrogate
 from hypnostream.engine.respiration.event import APNEAS, HYPOPNEA, Event
-from hypnostream.engine.respiration.learned import EVENT_LATE, LearnedBreathing, LearnedState, answers_of, belief
+from hypnostream.engine.respiration.learned import (
+    EVENT_LATE,
+    LearnedBreathing,
+    LearnedState,
+    answered_by,
+    answers_of,
+    belief,
+)
 from hypnostream.engine.respiration.lifecycle import joined
 from hypnostream.engine.respiration.session import Seen
 from hypnostream.engine.respiration.surrogate import SurrogateSettings, SurrogateState
@@ -51,63 +58,65 @@ class Beliefs:
     def take(
         self,
         state: BeliefState,
-        seen: Sequence[Seen],
+        seen: Seen,
         heart: NDArray[np.float64],
         log_power: NDArray[np.float64],
         events: Sequence[Event],
         begin_s: float,
     ) -> tuple[list[Event], NDArray[np.bool_]]:
-        """The next seconds, n: what was `seen` in each, `heart` (n, 3) rate, usual interval and cyclic share,
+        """The next seconds, n: what was `seen` in them, `heart` (n, 3) rate, usual interval and cyclic share,
         `log_power` (n, 3) of the EEG, NaN unknown; and the rules' `events` of them. Second 0 began at `begin_s`.
 
         Returns what is said, and in which seconds (n,) the model alone can tell.
         """
         numbers, mask = tick_inputs(
-            np.array([each.left for each in seen]),
-            np.array([each.phase for each in seen]),
-            np.array([each.percent for each in seen]),
-            np.array([each.baseline for each in seen]),
-            heart[:, 0],
-            heart[:, 1],
-            heart[:, 2],
-            log_power,
+            seen.left, seen.phase, seen.percent, seen.baseline, heart[:, 0], heart[:, 1], heart[:, 2], log_power
         )
-        told = np.array([each.told_by != 0 for each in seen])
-        bits = np.where(told, 0, mask[:, _PLACES] @ _BITS).astype(np.uint8)
+        bits = np.where(seen.told_by != 0, 0, mask[:, _PLACES] @ _BITS).astype(np.uint8)
+        first = state.learned.next_second
+        seconds = np.arange(first, first + len(bits))
+        # What a tick in these seconds, or one still to come, may say is of seconds that lie a minute back.
+        before = state.alone[np.arange(max(0, first - LATE_S - TICK_S), first) % _KEPT_S]
+        state.alone[seconds % _KEPT_S] = bits
+        self._learned.take(state.learned, numbers, mask)
+        speaks = bool(bits.any() or before.any() or state.surrogate.from_s >= 0)
+        if not (speaks or any(map(_is_weighed, events))):
+            return list(events), bits > 0
+        self._learned.answer(state.learned)
         said, done = list[Event](), 0
-        for i, each in enumerate(seen):
-            state.alone[state.learned.next_second % _KEPT_S] = bits[i]
-            more = self._learned.take(state.learned, numbers[i], mask[i])
-            said += [self._weighed(state, event, begin_s) for event in events[done : each.events]]
-            done = each.events
-            if more:
-                said += in_stream_time(self._surrogates(state), begin_s)
+        for now, until in enumerate(seen.events, first + 1):
+            said += [self._weighed(state, event, begin_s, now) for event in events[done:until]]
+            done = until
+            if speaks and now % TICK_S == 0:
+                said += in_stream_time(self._surrogates(state, now), begin_s)
         return said, bits > 0
 
     def finish(self, state: BeliefState, events: Sequence[Event], begin_s: float) -> list[Event]:
         """The recording ended: the rules' last events, and the model's own that lasts."""
-        until = max(0, state.learned.next_second // TICK_S * TICK_S - LATE_S)
-        said = [self._weighed(state, event, begin_s) for event in events]
+        now = state.learned.next_second
+        self._learned.answer(state.learned)
+        until = max(0, answered_by(now) - LATE_S)
+        said = [self._weighed(state, event, begin_s, now) for event in events]
         return [*said, *in_stream_time(surrogate.ended(state.surrogate, until, self._settings), begin_s)]
 
-    def _surrogates(self, state: BeliefState) -> list[Event]:
-        """What follows from the last five answers, which are of seconds a minute ago."""
-        now = state.learned.next_second
+    def _surrogates(self, state: BeliefState, now: int) -> list[Event]:
+        """What follows from the last five answers when `now` seconds had come; they are of seconds a minute ago."""
         said: list[Event] = []
-        for second, answer in enumerate(answers_of(state.learned, now - TICK_S, now), now - TICK_S - LATE_S):
+        answers = answers_of(state.learned, now - TICK_S, now, now)[:, EVENT_LATE].tolist()
+        for second, answer in enumerate(answers, now - TICK_S - LATE_S):
             if second >= 0:
                 bits = int(state.alone[second % _KEPT_S])
                 signals = tuple(name for bit, name in enumerate(_ALONE) if bits >> bit & 1)
-                believed = float(answer[EVENT_LATE]) if bits else math.nan
+                believed = answer if bits else math.nan
                 said += surrogate.find(state.surrogate, second, believed, signals, self._settings)
         return said
 
-    def _weighed(self, state: BeliefState, event: Event, begin_s: float) -> Event:
-        """An apnea or hypopnea by the rules with the confidence that rules and model have together."""
-        if event.kind not in (*APNEAS, HYPOPNEA) or event.status == "withdrawn" or "surrogate" in event.rule:
+    def _weighed(self, state: BeliefState, event: Event, begin_s: float, now: int) -> Event:
+        """An event by the rules with the confidence that rules and model had together when `now` seconds had come."""
+        if not _is_weighed(event):
             return event
-        end_s = begin_s + state.learned.next_second if event.end_s is None else event.end_s
-        believed = belief(state.learned, event.start_s - begin_s, end_s - begin_s)
+        end_s = begin_s + now if event.end_s is None else event.end_s
+        believed = belief(state.learned, event.start_s - begin_s, end_s - begin_s, now)
         if believed is None:
             return event
         reason = joined(event.reason, f"learned model {believed:.2f}")
@@ -116,8 +125,16 @@ class Beliefs:
 
 def beliefs_of(bundle: Bundle) -> Beliefs | None:
     """Those by a bundle's model of breathing, None where it has none. Raises UserError for one that does not run."""
-    tick = bundle.content.tick
-    return None if tick is None else Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick)))
+    tick, ticks = bundle.content.tick, bundle.content.ticks
+    if tick is None:
+        return None
+    many = None if ticks is None else OnnxBackend(bundle, ticks, keeps_memory=True)
+    return Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick), many))
+
+
+def _is_weighed(event: Event) -> bool:
+    """An apnea or hypopnea that holds, by what airflow says."""
+    return event.kind in (*APNEAS, HYPOPNEA) and event.status != "withdrawn" and "surrogate" not in event.rule
 
 
 def together(by_rule: float, believed: float) -> float:

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream.engine.respiration.arousal import ArousalDetector, ArousalSettings
-from hypnostream.engine.respiration.autonomic_arousal import AutonomicSettings, AutonomicState, find
-from hypnostream.engine.respiration.beats import BeatDetector, BeatSettings
+from hypnostream.engine.respiration.autonomic_arousal import AutonomicSettings, AutonomicState
+from hypnostream.engine.respiration.beats import BeatSettings
 from hypnostream.engine.respiration.beliefs import Beliefs, in_stream_time
-from hypnostream.engine.respiration.breathing_state import BreathingState, EvidenceState, HeartState
+from hypnostream.engine.respiration.breathing_state import BreathingState, EvidenceState
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.respiration.heard import Heard
-from hypnostream.engine.respiration.heart_rate import HeartRate, HeartRateSettings
+from hypnostream.engine.respiration.heart import Heart
+from hypnostream.engine.respiration.heart_rate import HeartRateSettings
 from hypnostream.engine.respiration.history import BY_EFFORT, BY_FLOW, BY_THERMISTOR
 from hypnostream.engine.respiration.indices import IndexSettings, Indices, RunningIndices
 from hypnostream.engine.respiration.lifecycle import joined
@@ -72,8 +73,7 @@ class Breathing:
         self._sensors = [place for place, spec in enumerate(specs) if spec in RESPIRATION_CHANNELS]
         self._ecg = next((place for place in self._sensors if specs[place].name == "ecg"), None)
         self._eeg = 0 if eegs else None
-        self._beats = BeatDetector(self.settings.beats)
-        self._heart = HeartRate(self.settings.heart)
+        self._heart = Heart(self.settings.beats, self.settings.heart, self.settings.autonomic)
         eeg = None if self._eeg is None else specs[self._eeg]
         self._arousals = ArousalDetector(
             self.settings.arousal, *((eeg.rate_hz, (eeg.name,)) if eeg is not None else ())
@@ -210,15 +210,13 @@ class Breathing:
             eeg[:] = seconds.samples[self._eeg]
         powers = self._arousals.powers(evidence.arousal, eeg, sees)
         heart = np.full((seconds.count, 3), np.nan)  # rate, usual interval, cyclic share
-        arousals = [
-            self._arousal(evidence, seconds, i, powers[i], bool(sees[i]), heart[i]) for i in range(seconds.count)
-        ]
+        arousals = self._arousals_of(evidence, seconds, powers, sees, heart)
         events = session.advance(replace(seconds, start=seconds.start - evidence.first), arousals)
         alone = np.zeros(seconds.count, bool)
         if self._beliefs is not None and evidence.beliefs is not None:
             begin_s = self.t0_s + evidence.first
             events, alone = self._beliefs.take(evidence.beliefs, session.seen, heart, powers[:, :3], events, begin_s)
-        told_by = np.array([seen.told_by for seen in session.seen])
+        told_by = session.seen.told_by
         by_flow, by_effort = told_by & (BY_FLOW | BY_THERMISTOR) > 0, told_by & BY_EFFORT > 0
         self._indices.breathed(seconds.start // EPOCH_S, int(by_flow.sum()), int((by_effort | alone).sum()))
         self._indices.saturated(session.settled, evidence.first)
@@ -241,36 +239,50 @@ class Breathing:
     def _names(self) -> list[str]:
         return [self._specs[place].name for place in self._sensors]
 
-    def _arousal(
+    def _arousals_of(
         self,
         evidence: EvidenceState,
         seconds: Seconds,
-        i: int,
-        power: NDArray[np.float64],
-        sees: bool,
-        beat: NDArray[np.float64],
-    ) -> tuple[list[Event], bool]:
-        """What the EEG says of second `i`, or where there is none, the heart; and whether there is an EEG.
+        powers: NDArray[np.float64],
+        sees: NDArray[np.bool_],
+        heart: NDArray[np.float64],
+    ) -> list[tuple[list[Event], bool]]:
+        """What the EEG says of each second, or where there is none, the heart; and whether there is an EEG.
 
-        The heart is listened to for the learned model too, whose numbers of it go into `beat` (3,).
+        The heart is listened to for the learned model too, whose numbers of it go into `heart` (n, 3).
         """
-        _, found = self._arousals.judge(evidence.arousal, power, self._stage)
-        events = self._in_stream_time(found, evidence.first)
-        surrogate = not sees or evidence.autonomic.current is not None
-        if self._ecg is None or not (surrogate or self._beliefs is not None):
-            evidence.heart = None
-            return events, sees
-        if evidence.heart is None:
-            evidence.heart = HeartState(seconds.start + i, self._beats.fresh(), self._heart.fresh())
-        heart, good = evidence.heart, bool(seconds.quality[self._ecg, i] == OK)
-        beats_s = self._beats.advance(heart.beats, seconds.samples[self._ecg][i], good)
-        self._heart.listen(heart.rate, beats_s, good)
-        beat[:] = heart.rate.rate_bpm[-1], heart.rate.usual_interval_s, heart.rate.cyclic_share
-        if surrogate:
-            rate = self._heart.evidence(heart.rate)
-            said = find(evidence.autonomic, rate, self._stage, self.settings.autonomic)
-            events += self._in_stream_time(said, heart.first)
-        return events, sees
+        said = self._arousals.judge_all(evidence.arousal, powers, self._stage)
+        said = [self._in_stream_time(each, evidence.first) for each in said]
+        start = 0
+        while start < seconds.count:
+            stop = self._listens_until(evidence, sees, start)
+            if self._ecg is None or stop < 0:
+                evidence.heart = None
+            else:
+                evidence.heart = evidence.heart or self._heart.fresh(seconds.start + start)
+                those, ecg = slice(start, stop), self._ecg
+                samples, good = seconds.samples[ecg][those], seconds.quality[ecg, those] == OK
+                rate, rises = self._heart.listen(
+                    evidence.heart, evidence.autonomic, samples, good, sees[those], self._stage
+                )
+                heart[those] = np.stack((rate.now_bpm, rate.usual_interval_s, rate.cyclic_share), axis=1)
+                for place, events in enumerate(rises, start):
+                    said[place] += self._in_stream_time(events, evidence.heart.first)
+            start = abs(stop)
+        return list(zip(said, sees.tolist(), strict=True))
+
+    def _listens_until(self, evidence: EvidenceState, sees: NDArray[np.bool_], start: int) -> int:
+        """Up to which of these seconds the heart is listened to from `start` on; negative, up to which it is not.
+
+        It is for the learned model; without one it is where there is no EEG, and while what it said last lasts.
+        """
+        if self._beliefs is not None:
+            return len(sees)
+        if sees[start] and evidence.autonomic.current is not None:
+            return start + 1
+        others = np.flatnonzero(sees[start:] != sees[start])
+        stop = start + int(others[0]) if len(others) else len(sees)
+        return -stop if sees[start] else stop
 
     def _over(self, lasts: Event | None, first: int) -> list[Event]:
         """The last revision of an arousal that lasts as the recording ends; its seconds count from `first`."""

@@ -7,22 +7,12 @@ from numpy.typing import NDArray
 
 from hypnostream.engine.respiration.arousal import ArousalState
 from hypnostream.engine.respiration.autonomic_arousal import AutonomicState
-from hypnostream.engine.respiration.beats import BeatState
 from hypnostream.engine.respiration.beliefs import BeliefState
 from hypnostream.engine.respiration.heard import HeardState
-from hypnostream.engine.respiration.heart_rate import HeartRateState
+from hypnostream.engine.respiration.heart import HeartState
 from hypnostream.engine.respiration.indices import IndicesState
 from hypnostream.engine.respiration.sensor_quality import NightQuality
 from hypnostream.engine.respiration.session import RespirationState
-
-
-@dataclass(slots=True)
-class HeartState:
-    """The heart while it is listened to, since second `first`, from which these count."""
-
-    first: int
-    beats: BeatState
-    rate: HeartRateState
 
 
 @dataclass(slots=True)

@@ -41,11 +41,11 @@ class EffortVerdict(NamedTuple):
 
 
 def belts_phases(belts: NDArray[np.float64]) -> list[float]:
-    """The phase between the `belts` (n, 2, ticks) in degrees, 0 to 180; NaN where one is not known or does not move."""
-    around = belts - belts.sum(axis=2, keepdims=True) / belts.shape[2]
-    first, second = around[:, 0], around[:, 1]
-    powers = (first * first).sum(axis=1) * (second * second).sum(axis=1)
-    return list(map(_degrees, (first * second).sum(axis=1).tolist(), powers.tolist()))
+    """The phase between the `belts` (2, n, ticks) in degrees, 0 to 180; NaN where one is not known or does not move."""
+    around = belts - np.add.reduce(belts, axis=2, keepdims=True) / belts.shape[2]
+    first, second = np.add.reduce(around * around, axis=2)
+    both = np.add.reduce(around[0] * around[1], axis=1)
+    return list(map(_degrees, both.tolist(), (first * second).tolist()))
 
 
 def _degrees(both: float, power: float) -> float:

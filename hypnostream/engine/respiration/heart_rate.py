@@ -10,12 +10,17 @@ from the others at an AUC of 0.86, the largest `rise` of the minute at 0.80.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hypnostream.engine.respiration.windows import last_windows
+
 _FEWEST: Final = 3  # intervals that have a median worth the name
+_LEAST_S: Final = 60  # of known rates, too
+_MINUTE_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +43,23 @@ class HeartRateSettings:
     cyclic_every_s: int = 5
 
 
-@dataclass(frozen=True, slots=True)
-class HeartEvidence:
-    """What is known at the end of `second`; NaN is unknown.
+class HeartEvidence(NamedTuple):
+    """What is known at the end of each of some seconds (n,); NaN is unknown.
 
-    `rate_bpm` is the mean of the last seconds, `usual_interval_s` the median RR interval of the last five minutes
-    (each second counts once), `rise` how much faster the heart is now than in the half minute before (0.1: by a
-    tenth). `cyclic_bpm` is the root mean square of the rate's swing in cycles of 20 to 100 s over five minutes, and
-    `cyclic_share` its share of all that the rate varied by. `normal_share` says how many intervals of the last minute
-    were normal: where it is low, the beats are ectopic or not to be believed.
+    `now_bpm` is the rate in the second, `rate_bpm` the mean of the last ones, `usual_interval_s` the median RR interval
+    of the last five minutes (each second counts once), `rise` how much faster the heart is now than in the half minute
+    before (0.1: by a tenth). `cyclic_bpm` is the root mean square of the rate's swing in cycles of 20 to 100 s over
+    five minutes, and `cyclic_share` its share of all that the rate varied by. `normal_share` says how many intervals of
+    the last minute were normal: where it is low, the beats are ectopic or not to be believed.
     """
 
-    second: int
-    rate_bpm: float
-    usual_interval_s: float
-    rise: float
-    cyclic_bpm: float
-    cyclic_share: float
-    normal_share: float
+    now_bpm: NDArray[np.float64]
+    rate_bpm: NDArray[np.float64]
+    usual_interval_s: NDArray[np.float64]
+    rise: NDArray[np.float64]
+    cyclic_bpm: NDArray[np.float64]
+    cyclic_share: NDArray[np.float64]
+    normal_share: NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -88,33 +92,58 @@ class HeartRate:
 
     def fresh(self) -> HeartRateState:
         """The state before the first second."""
-        return HeartRateState(0, np.full(self.settings.memory_s, np.nan), np.zeros(60), np.zeros(60))
+        return HeartRateState(0, np.full(self.settings.memory_s, np.nan), np.zeros(_MINUTE_S), np.zeros(_MINUTE_S))
 
     def advance(
         self,
         state: HeartRateState,
-        beats_s: Sequence[float],
-        good: bool = True,
-        intervals_s: Sequence[float] | None = None,
+        beats_s: Sequence[Sequence[float]],
+        good: Sequence[bool],
+        intervals_s: Sequence[Sequence[float]] | None = None,
+        rises: bool = True,
     ) -> HeartEvidence:
-        """The next second: the beats that became known in it (stream seconds, ascending), and whether its ECG was good.
+        """The next seconds: the beats that became known in each (stream seconds, ascending), and whether its ECG was
+        good.
 
         A device that sends RR intervals gives them as `intervals_s`, one a beat; otherwise they are what lies between
-        beats, never across a second that is not good. `state` is changed. Raises ValueError where the two differ
-        in length.
+        beats, never across a second that is not good. Without `rises` nobody asks for a rise, nor for what it is judged
+        by: they stay unknown. `state` is changed. Raises ValueError where the two differ in length.
         """
-        self.listen(state, beats_s, good, intervals_s)
-        return self.evidence(state)
+        given = [None] * len(beats_s) if intervals_s is None else intervals_s
+        each = enumerate(zip(beats_s, good, given, strict=True), state.next_second)
+        came = [self._second(state, second, *of_it) for second, of_it in each]
+        now_bpm, count, normal = np.array(came, np.float64).reshape(-1, 3).T
+        rate_bpm = np.concatenate((state.rate_bpm, now_bpm))
+        intervals, normals = np.concatenate((state.intervals, count)), np.concatenate((state.normal, normal))
+        usual_interval_s, cyclic_bpm, cyclic_share = self._look_back(state, rate_bpm, len(came))
+        state.next_second += len(came)
+        state.rate_bpm = rate_bpm[-self.settings.memory_s :]
+        state.intervals, state.normal = intervals[-_MINUTE_S:], normals[-_MINUTE_S:]
+        rate = rise = normal_share = np.full(len(came), np.nan)
+        if rises:
+            rate, rise = self._rises(rate_bpm, len(came))
+            of_minute, normal_of_minute = (
+                _windows(each, _MINUTE_S, len(came)).sum(axis=1) for each in (intervals, normals)
+            )
+            normal_share = np.where(of_minute > 0, normal_of_minute / np.maximum(of_minute, 1), np.nan)
+        return HeartEvidence(now_bpm, rate, usual_interval_s, rise, cyclic_bpm, cyclic_share, normal_share)
 
-    def listen(
+    def _rises(self, rate_bpm: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The rate lately (count,), and how much more it is than before (count,)."""
+        settings = self.settings
+        both = _windows(rate_bpm, settings.before_s + settings.lately_s, count)
+        lately = _mean(both[:, settings.before_s :], settings.known)
+        return lately, lately / _mean(both[:, : settings.before_s], settings.known) - 1
+
+    def _second(
         self,
         state: HeartRateState,
+        second: int,
         beats_s: Sequence[float],
-        good: bool = True,
-        intervals_s: Sequence[float] | None = None,
-    ) -> None:
-        """As `advance`, for those who look at the state alone."""
-        settings, second = self.settings, state.next_second
+        good: bool,
+        intervals_s: Sequence[float] | None,
+    ) -> tuple[float, int, int]:
+        """The next second: the rate in it, how many intervals ended, and how many of these were normal."""
         if intervals_s is not None and len(intervals_s) != len(beats_s):
             raise ValueError(f"{len(intervals_s)} intervals came with {len(beats_s)} beats: give one a beat")
         ended: list[float] = []
@@ -135,14 +164,8 @@ class HeartRate:
         if not good:
             state.last_beat_s = None
             state.recent_s = []
-        held = second + 1 - state.held_since_s <= settings.longest_s + 1
-        now_bpm = 60 * len(ended) / sum(ended) if ended else state.held_bpm if good and held else math.nan
-        for ring, value in ((state.rate_bpm, now_bpm), (state.intervals, count), (state.normal, len(ended))):
-            ring[:-1] = ring[1:]
-            ring[-1] = value
-        if second % settings.cyclic_every_s == 0:
-            self._look_back(state)
-        state.next_second += 1
+        held = good and second + 1 - state.held_since_s <= self.settings.longest_s + 1
+        return 60 * len(ended) / sum(ended) if ended else state.held_bpm if held else math.nan, count, len(ended)
 
     def _is_normal(self, state: HeartRateState, interval_s: float) -> bool | None:
         """None where it cannot be said: there is no interval, or too few before it."""
@@ -157,42 +180,47 @@ class HeartRate:
         median_s = sorted(state.recent_s)[len(state.recent_s) // 2]
         return abs(interval_s - median_s) <= settings.tolerance * median_s
 
-    def _look_back(self, state: HeartRateState) -> None:
-        """Median and cyclic variation of the last five minutes; what is unknown is left out of the sums."""
-        is_known = ~np.isnan(state.rate_bpm)
-        known = state.rate_bpm[is_known]
-        state.usual_interval_s = state.cyclic_bpm = state.cyclic_share = math.nan
-        if len(known) >= 60:
-            middle = (len(known) - 1) // 2, len(known) // 2
-            state.usual_interval_s = 120 / float(np.partition(known, middle)[list(middle)].sum())
-        if len(known) < self.settings.known * self.settings.memory_s:
-            return
-        waves = self._waves[:, is_known] @ (known - known.mean())
-        cyclic = 2 * float(waves @ waves) / len(known) ** 2
-        variance = float(known.var())
-        state.cyclic_bpm = math.sqrt(cyclic)
-        state.cyclic_share = min(cyclic / variance, 1.0) if variance > 0 else 0.0
+    def _look_back(
+        self, state: HeartRateState, rate_bpm: NDArray[np.float64], count: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Usual interval, cyclic variation and its share (count,) of the last five minutes, looked at every few
+        seconds; what is unknown is left out of the sums."""
+        every = self.settings.cyclic_every_s
+        at = [place for place in range(count) if (state.next_second + place) % every == 0]
+        found = [(state.usual_interval_s, state.cyclic_bpm, state.cyclic_share)]
+        if at:
+            windows = _windows(rate_bpm, self.settings.memory_s, count)
+            found += [self._looked_back(windows[place]) for place in at]
+            state.usual_interval_s, state.cyclic_bpm, state.cyclic_share = found[-1]
+        each = np.array(found).repeat([after - before for before, after in pairwise((0, *at, count))], axis=0)
+        return each[:, 0], each[:, 1], each[:, 2]
 
-    def evidence(self, state: HeartRateState) -> HeartEvidence:
-        """What the last second that came says."""
-        settings = self.settings
-        lately = _mean(state.rate_bpm[-settings.lately_s :].tolist(), settings.known)
-        before = _mean(
-            state.rate_bpm[-settings.lately_s - settings.before_s : -settings.lately_s].tolist(), settings.known
-        )
-        intervals = float(state.intervals.sum())
-        return HeartEvidence(
-            second=state.next_second - 1,
-            rate_bpm=lately,
-            usual_interval_s=state.usual_interval_s,
-            rise=lately / before - 1,
-            cyclic_bpm=state.cyclic_bpm,
-            cyclic_share=state.cyclic_share,
-            normal_share=float(state.normal.sum()) / intervals if intervals else math.nan,
-        )
+    def _looked_back(self, rate_bpm: NDArray[np.float64]) -> tuple[float, float, float]:
+        is_known = rate_bpm == rate_bpm
+        known = rate_bpm if is_known.all() else rate_bpm[is_known]
+        count, usual_interval_s = len(known), math.nan
+        if count >= _LEAST_S:
+            ordered = np.sort(known)
+            usual_interval_s = 120 / float(ordered[(count - 1) // 2] + ordered[count // 2])
+        if count < self.settings.known * self.settings.memory_s:
+            return usual_interval_s, math.nan, math.nan
+        around = known - np.add.reduce(known) / count
+        waves = (self._waves if count == len(rate_bpm) else self._waves[:, is_known]) @ around
+        cyclic = 2 * float(waves @ waves) / count**2
+        variance = float(np.add.reduce(around * around)) / count
+        return usual_interval_s, math.sqrt(cyclic), min(cyclic / variance, 1.0) if variance > 0 else 0.0
 
 
-def _mean(rates: Sequence[float], share: float) -> float:
-    """The mean of what is known, NaN unless that is `share` of it."""
-    known = [rate for rate in rates if rate == rate]
-    return sum(known) / len(known) if len(known) >= share * len(rates) else math.nan
+def _windows(values: NDArray[np.float64], length: int, count: int) -> NDArray[np.float64]:
+    """The windows of this length (count, length) that end with each of the last values, views of them."""
+    windows: NDArray[np.float64] = last_windows(values[None], count, length)[0]
+    return windows
+
+
+def _mean(rates: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """The means (n,) of what is known in each of the windows (n, length), NaN unless that is `share` of it."""
+    known = rates == rates
+    count = known.sum(axis=1)
+    mean: NDArray[np.float64] = np.where(known, rates, 0.0).sum(axis=1) / np.maximum(count, 1)
+    mean[count < share * rates.shape[1]] = np.nan
+    return mean

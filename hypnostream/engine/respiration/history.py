@@ -30,6 +30,12 @@ def fresh_history() -> History:
     return History(np.full((5, HISTORY_S), np.nan), np.full(HISTORY_S, np.nan), np.zeros(HISTORY_S, np.uint8))
 
 
+def ring_places(first: int, count: int, length: int) -> slice | NDArray[np.int64]:
+    """Where so many seconds from the `first` on lie in a ring of this length: side by side, as mostly, is a slice."""
+    place = first % length
+    return slice(place, place + count) if place + count <= length else np.arange(first, first + count) % length
+
+
 def within(history: History, start_s: float, end_s: float) -> NDArray[np.int64]:
     """The places of the seconds that lie in a time, in seconds of the session, as far as they are remembered."""
     first = max(math.ceil(start_s), history.next_second - HISTORY_S, 0)

@@ -112,6 +112,10 @@ class Lifecycle:
         self._any_rule = (*settings.hypopnea_rules, SURROGATE_HYPOPNEA)
         self.state = LifecycleState()
 
+    def rests(self, level: int) -> bool:
+        """Whether nothing follows from a level of airflow, nor from the time that passes."""
+        return level == self.state.level and level < REDUCED and not self.state.records
+
     def step(self, airflow: Airflow, judge: Judge) -> list[Event]:
         """Take what airflow is now, in order of time; what follows from it, and from the time that passed."""
         events: list[Event] = []

@@ -48,21 +48,27 @@ class RespirationState:
     lifecycle: LifecycleState
     oximetry: OximetryState
     arousals: ArousalMemory
-    quality: NDArray[np.uint8]  # (channels, RECENT_S) second s at s % RECENT_S
+    quality: NDArray[np.uint8]  # (channels, RECENT_S) of the last seconds, the oldest first
 
 
 class Seen(NamedTuple):
-    """A second as it ended: which sensors told of airflow, as bits (history.py); what was `left` (5,) of the baseline
-    of each; the phase between the belts in degrees; the saturation, where that second was settled at once, and its
-    baseline; NaN is unknown. `events` is how many there were by then of those that `advance` returns.
+    """Seconds as they ended (n,): which sensors told of airflow, as bits (history.py); what was `left` (n, 5) of the
+    baseline of each; the phase between the belts in degrees; the saturation, where that second was settled at once, and
+    its baseline; NaN is unknown. `events` is how many there were by then of those that `advance` returns.
     """
 
-    told_by: int
+    told_by: NDArray[np.uint8]
     left: NDArray[np.float64]
-    phase: float
-    percent: float
-    baseline: float
-    events: int
+    phase: NDArray[np.float64]
+    percent: NDArray[np.float64]
+    baseline: NDArray[np.float64]
+    events: list[int]
+
+
+def _nothing_seen(count: int) -> Seen:
+    phase, percent, baseline = np.full((3, count), np.nan)
+    left = np.full((count, len(ROW_NAMES) + 1), np.nan)
+    return Seen(np.zeros(count, np.uint8), left, phase, percent, baseline, [])
 
 
 class RespirationSession:
@@ -70,8 +76,7 @@ class RespirationSession:
 
     `channels` are the specs that the `channels` of the seconds are indices into; those of RESPIRATION_CHANNELS are
     read, the others are passed over, and one that never comes is unknown throughout. Of the last call of
-    `advance`, `settled` are the seconds of the oximeter that it settled, and `seen` has for each of its seconds what
-    was seen as it ended.
+    `advance`, `settled` are the seconds of the oximeter that it settled, and `seen` what was seen as each second ended.
     """
 
     def __init__(
@@ -85,7 +90,7 @@ class RespirationSession:
         self._row_of = {i: ROW_NAMES.index(name) for i, name in names.items() if name in ROW_NAMES}
         self._spo2 = next((i for i, name in names.items() if name == "spo2"), None)
         self.settled: list[OximetrySecond] = []
-        self.seen: list[Seen] = []
+        self.seen = _nothing_seen(0)
         self._next_second = 0
         self._airflow = fresh_airflow(self.settings.airflow)
         self._lifecycle = Lifecycle(self.settings.airflow.rules)
@@ -147,31 +152,37 @@ class RespirationSession:
             elif channel == self._spo2:
                 percent, percent_quality = seconds.samples[place], seconds.quality[place]
         events: list[Event] = []
-        self.settled, self.seen = [], []
+        self.settled, self.seen = [], _nothing_seen(seconds.count)
         coming = take_seconds(self._airflow, self.settings.airflow, samples, known)
-        channels, judgement = list(seconds.channels), self._judgement()
+        history, lifecycle, judgement = self._airflow.history, self._lifecycle, self._judgement()
         saturation = as_known(percent, percent_quality)
+        quality = np.full((len(self._names), seconds.count), NEVER_PRESENT, np.uint8)
+        quality[list(seconds.channels)] = seconds.quality
+        recent = np.concatenate((self._quality, quality), axis=1)
         for i in range(seconds.count):
-            self._quality[channels, self._next_second % RECENT_S] = seconds.quality[:, i]
             said_before = len(events)
             if arousals:
                 self.tell_arousals(*arousals[i])
                 events += arousals[i][0]
-            oxygen = math.nan, math.nan
             for settled in self._oximetry.second(saturation[i]):
-                events += self._desaturations(settled)
+                events += [desaturation_event(each, self.t0_s) for each in settled.desaturations]
                 self.settled.append(settled)
                 if settled.second == self._next_second and settled.percent is not None:
-                    oxygen = settled.percent, math.nan if settled.baseline is None else settled.baseline
+                    self.seen.percent[i] = settled.percent
+                    self.seen.baseline[i] = math.nan if settled.baseline is None else settled.baseline
             for airflow in next(coming):
-                since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
-                events += self._lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
+                if not lifecycle.rests(airflow.level):
+                    since_s, now_s = self.t0_s + airflow.since_s, self.t0_s + airflow.now_s
+                    events += lifecycle.step(airflow._replace(now_s=now_s, since_s=since_s), judgement)
+            place = self._next_second % HISTORY_S
+            self.seen.left[i], self.seen.phase[i] = history.left[:, place], history.phase[place]
+            self.seen.told_by[i] = history.sensors[place]
             self._next_second += 1
             if len(events) > said_before:
+                self._quality = recent[:, i + 1 : i + 1 + RECENT_S]
                 events[said_before:] = self.witnessed(events[said_before:])
-            history, place = self._airflow.history, (self._next_second - 1) % HISTORY_S
-            left, phase = history.left[:, place].copy(), float(history.phase[place])
-            self.seen.append(Seen(int(history.sensors[place]), left, phase, *oxygen, len(events)))
+            self.seen.events.append(len(events))
+        self._quality = recent[:, -RECENT_S:].copy()
         return events
 
     def finish(self) -> list[Event]:
@@ -188,11 +199,9 @@ class RespirationSession:
         first = max(math.floor(start_s), self._next_second - RECENT_S, 0)
         if event.end_s is not None:
             end_s = min(end_s, max(math.ceil(event.end_s - self.t0_s), first + 1))
-        return self._quality[:, np.arange(first, end_s) % RECENT_S]
+        oldest = self._next_second - RECENT_S
+        return self._quality[:, first - oldest : end_s - oldest]
 
     def _judgement(self) -> Judgement:
         rules, effort = self.settings.airflow.rules, self.settings.effort
         return Judgement(self._airflow.history, rules, effort, self.t0_s, self._oximetry, self._arousals)
-
-    def _desaturations(self, settled: OximetrySecond) -> list[Event]:
-        return [desaturation_event(found, self.t0_s) for found in settled.desaturations]

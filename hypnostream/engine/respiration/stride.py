@@ -14,6 +14,7 @@ from hypnostream.engine.respiration.effort import belts_phases
 from hypnostream.engine.respiration.envelope import TICKS, EnvelopeSettings, EnvelopeState
 from hypnostream.engine.respiration.history import EFFORT_SUM, FLOW, THORAX
 from hypnostream.engine.respiration.rules import RuleSettings
+from hypnostream.engine.respiration.windows import last_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def prepared(
     ends: list[list[float]] = left[:4, TICKS - 1 :: TICKS].T.tolist()
     if rules.linearise:
         left[FLOW] = np.sqrt(left[FLOW])
-    flowing = (left[FLOW].reshape(count, TICKS) >= rules.reduced_below).all(axis=1)
+    flowing = np.logical_and.reduce(left[FLOW].reshape(count, TICKS) >= rules.reduced_below, axis=1)
     return Stride(count, excursion[:, TICKS - 1 :: TICKS], left, ends, flowing.tolist(), _phases(envelope, count))
 
 
@@ -68,7 +69,7 @@ def _of_both(belts: NDArray[np.float64]) -> NDArray[np.float64]:
     """The sum of the belts (2, ticks), each of which counts by its own baseline: the mean of those that are known."""
     thorax, abdomen = belts
     total: NDArray[np.float64] = (thorax + abdomen) / 2
-    if np.isnan(total).any():
+    if (total != total).any():
         for one, other in ((thorax, abdomen), (abdomen, thorax)):
             unknown = np.isnan(one)
             total[unknown] = other[unknown]
@@ -82,9 +83,4 @@ def _phases(envelope: EnvelopeState, count: int) -> list[float]:
     belts = smooth[THORAX:EFFORT_SUM, first:]
     if any(last != last for last in belts[:, -1].tolist()) and np.isnan(belts).all(axis=1).any():
         return [math.nan] * count
-    # Views of the same ticks, made by hand: numpy's own way costs more than the sums.
-    row, tick = smooth.strides
-    windows = np.ndarray(
-        (count, 2, window), smooth.dtype, smooth, THORAX * row + first * tick, (TICKS * tick, row, tick)
-    )
-    return belts_phases(windows)
+    return belts_phases(last_windows(smooth, count, window, TICKS, range(THORAX, EFFORT_SUM)))

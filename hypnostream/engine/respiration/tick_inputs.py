@@ -13,7 +13,8 @@ from hypnostream.engine.respiration.history import ABDOMEN, FLOW, THERMISTOR, TH
 
 TICK_SENSORS: Final = ("flow", "thermistor", "thorax", "abdomen", "spo2", "heart", "eeg")
 NUMBERS: Final = 3
-TICK_S: Final = 5  # seconds that go through the model together
+TICK_S: Final = 5  # seconds that go through the model together,
+MANY_S: Final = 30  # or so many, where as many have come
 ANSWERS: Final = ("event_now", "apnea_now", "event_late", "event_in_half_minute", "event_in_minute")
 LATE_S: Final = 60  # how long after it `event_late` is said of a second, and the last two of their stretch
 _SPO2, _HEART, _EEG = (TICK_SENSORS.index(name) for name in ("spo2", "heart", "eeg"))

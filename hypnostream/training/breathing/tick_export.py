@@ -1,5 +1,6 @@
 """A trained model of breathing into a bundle: its step graph, and the proof that it says what torch says."""
 
+import copy
 import hashlib
 import shutil
 from pathlib import Path
@@ -11,50 +12,54 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hypnostream.engine.backend import OnnxBackend
-from hypnostream.engine.bundle import GraphSpec, StateSpec, TensorSpec, load_bundle
-from hypnostream.engine.respiration.tick_inputs import ANSWERS, NUMBERS, TICK_S, TICK_SENSORS
+from hypnostream.engine.bundle import Bundle, GraphSpec, StateSpec, TensorSpec, load_bundle
+from hypnostream.engine.respiration.tick_inputs import ANSWERS, MANY_S, NUMBERS, TICK_S, TICK_SENSORS
 from hypnostream.errors import UserError
 from hypnostream.models.breathing_detector import BreathingDetector
+from hypnostream.models.mamba2 import Mamba2
 from hypnostream.models.state import named, rebuilt
 from hypnostream.training.bundling.export import write_graph
 
-FILE = "tick.onnx"
+FILES = {TICK_S: "tick.onnx", MANY_S: "ticks.onnx"}
 PARITY = 1e-5
 
 
 class TickGraph(nn.Module):
-    """The contract as a module: `(numbers, mask, *state) -> (probabilities, *state')`, five seconds at a time."""
+    """The contract as a module: `(numbers, mask, *state) -> (probabilities, *state')`, whole ticks at a time."""
 
     def __init__(self, detector: BreathingDetector) -> None:
         super().__init__()
-        self.detector = detector
+        self.detector = copy.deepcopy(detector)
+        for mixer in self.detector.mixers:
+            if isinstance(mixer, Mamba2):
+                mixer.chunk = TICK_S  # so that many ticks in one call are to the last bit what they are one by one
         self.like = detector.initial_state(1)
 
     def forward(self, numbers: Tensor, mask: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Five seconds of a batch of beds, (B, 5, S, F) and (B, 5, S)."""
+        """Some ticks of a batch of beds, (B, L, S, F) and (B, L, S)."""
         logits, after = self.detector(numbers, mask, rebuilt(self.like, list(state)))
         return (torch.sigmoid(logits), *named(after).values())
 
 
-def tick_spec(detector: BreathingDetector) -> GraphSpec:
-    """What bundle.json says of it."""
+def tick_spec(detector: BreathingDetector, seconds: int = TICK_S) -> GraphSpec:
+    """What bundle.json says of the graph for so many `seconds` a call, one of FILES."""
     state = named(detector.initial_state(1))
     return GraphSpec(
-        file=FILE,
-        clock_s=TICK_S,
+        file=FILES[seconds],
+        clock_s=seconds,
         inputs=(
-            TensorSpec("numbers", (TICK_S, len(TICK_SENSORS), NUMBERS)),
-            TensorSpec("mask", (TICK_S, len(TICK_SENSORS))),
+            TensorSpec("numbers", (seconds, len(TICK_SENSORS), NUMBERS)),
+            TensorSpec("mask", (seconds, len(TICK_SENSORS))),
         ),
-        outputs=(TensorSpec("probabilities", (TICK_S, len(ANSWERS))),),
+        outputs=(TensorSpec("probabilities", (seconds, len(ANSWERS))),),
         states=tuple(StateSpec(n, n, f"next_{n}", tuple(t.shape[1:])) for n, t in state.items()),
     )
 
 
-def export_tick(detector: BreathingDetector, path: Path) -> None:
-    """Write the graph with a free batch size. Raises UserError as `write_graph` does."""
+def export_tick(detector: BreathingDetector, path: Path, seconds: int = TICK_S) -> None:
+    """Write the graph for so many `seconds` a call, with a free batch size. Raises UserError as `write_graph` does."""
     detector = detector.eval().float()
-    spec = tick_spec(detector)
+    spec = tick_spec(detector, seconds)
     shapes = {t.name: t.shape for t in spec.inputs} | {s.input: s.shape for s in spec.states}
     results = {t.name: t.shape for t in spec.outputs} | {s.output: s.shape for s in spec.states}
     given = {name: torch.zeros(2, *shape) for name, shape in shapes.items()}
@@ -73,17 +78,19 @@ def bundle_with_tick(
     out.mkdir(parents=True, exist_ok=True)
     for name in bundle.content.sha256:
         shutil.copyfile(bundle.path / name, out / name)
-    export_tick(detector, out / FILE)
+    for seconds, file in FILES.items():
+        export_tick(detector, out / file, seconds)
     text = (out / "card.md").read_text(encoding="utf-8").partition(card.splitlines()[0])[0].rstrip()
     (out / "card.md").write_text(f"{text}\n\n{card}", encoding="utf-8")
     content = msgspec.structs.replace(
         bundle.content,
         tick=tick_spec(detector),
+        ticks=tick_spec(detector, MANY_S),
         training=bundle.content.training | training,
         metrics=bundle.content.metrics | metrics,
         sha256={
             name: hashlib.sha256((out / name).read_bytes()).hexdigest()
-            for name in dict.fromkeys((*bundle.content.sha256, FILE))
+            for name in dict.fromkeys((*bundle.content.sha256, *FILES.values()))
         },
     )
     (out / "bundle.json").write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2))
@@ -96,25 +103,33 @@ def bundle_with_tick(
 def parity(detector: BreathingDetector, directory: Path, ticks: int = 720, seed: int = 0) -> float:
     """The largest difference of probabilities between torch and onnxruntime over an hour, each with its own state.
 
-    Torch reads it in one piece: so it is also the proof that ticks are what it learned on.
+    Torch reads it in one piece: so it is also the proof that ticks, one by one or many in a call, are what it learned.
     """
     bundle = load_bundle(directory)
-    spec = bundle.content.tick
-    if spec is None:
+    if bundle.content.tick is None:
         raise UserError(f"{directory} has no model of breathing; export one into it")
-    backend = OnnxBackend(bundle, spec)
     rng = np.random.default_rng(seed)
     seconds = ticks * TICK_S
     mask = np.repeat(rng.uniform(size=(ticks // 8 + 1, len(TICK_SENSORS))) < 0.7, 8 * TICK_S, axis=0)[:seconds]
     numbers = (rng.standard_normal((seconds, len(TICK_SENSORS), NUMBERS)).cumsum(0) / 20) * mask[..., None]
     given: tuple[NDArray[np.float32], NDArray[np.float32]] = numbers.astype(np.float32), mask.astype(np.float32)
-    state = {s.input: np.zeros((1, *s.shape), np.float32) for s in spec.states}
-    said = []
-    for start in range(0, seconds, TICK_S):
-        part = slice(start, start + TICK_S)
-        outputs = backend.run({"numbers": given[0][None, part], "mask": given[1][None, part], **state})
-        state = {s.input: outputs[s.output] for s in spec.states}
-        said.append(outputs["probabilities"][0])
     with torch.no_grad():
         logits, _ = detector.eval()(*(torch.from_numpy(each)[None] for each in given))
-    return float(np.abs(np.concatenate(said) - torch.sigmoid(logits[0]).numpy()).max())
+    expected = torch.sigmoid(logits[0]).numpy()
+    specs = [spec for spec in (bundle.content.tick, bundle.content.ticks) if spec is not None]
+    return max(float(np.abs(said - expected).max()) for said in (_said(bundle, spec, *given) for spec in specs))
+
+
+def _said(
+    bundle: Bundle, spec: GraphSpec, numbers: NDArray[np.float32], mask: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The probabilities (T, Q) by one of a bundle's graphs."""
+    backend = OnnxBackend(bundle, spec)
+    state = {s.input: np.zeros((1, *s.shape), np.float32) for s in spec.states}
+    said = []
+    for start in range(0, len(mask), spec.clock_s):
+        part = slice(start, start + spec.clock_s)
+        outputs = backend.run({"numbers": numbers[None, part], "mask": mask[None, part], **state})
+        state = {s.input: outputs[s.output] for s in spec.states}
+        said.append(outputs["probabilities"][0])
+    return np.concatenate(said)

@@ -1,6 +1,6 @@
 """Recordings to nights for the learned model of breathing, by the code that runs live: what it will be given."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from hypnostream.training.nights.scored_breathing import Progress, make_nights
 from hypnostream.training.recordings.recording import UNKNOWN, Recording
 
 Floats = NDArray[np.float64]
-Beats = tuple[Sequence[float], bool, Sequence[float] | None]
+# Of each second the beats, whether it was good, and, where a device tells them, the intervals.
+Beats = tuple[Sequence[Sequence[float]], Sequence[bool], Sequence[Sequence[float]] | None]
 _BY_NAME = {spec.name: spec for spec in RESPIRATION_CHANNELS}
 _EVENT = "apnea_or_hypopnea"
 
@@ -123,51 +124,46 @@ def _saturation(recording: Recording) -> tuple[Floats, Floats]:
 def _heart(recording: Recording) -> tuple[Floats, Floats, Floats]:
     """The heart's rate in each second (T,), its usual interval (T,) and cyclic share (T,), by whatever tells of it."""
     seconds = recording.epochs * EPOCH_S
-    out = np.full((3, seconds), np.nan)
     beats = _given_rates(recording) or _beats(recording)
+    if beats is None:
+        nothing = np.full(seconds, np.nan)
+        return nothing, nothing, nothing
     heart = HeartRate()
-    state = heart.fresh()
-    for second, (beats_s, good, intervals_s) in enumerate(beats):
-        evidence = heart.advance(state, beats_s, good, intervals_s)
-        out[:, second] = state.rate_bpm[-1], evidence.usual_interval_s, evidence.cyclic_share
-    return out[0], out[1], out[2]
+    evidence = heart.advance(heart.fresh(), *beats)
+    return evidence.now_bpm, evidence.usual_interval_s, evidence.cyclic_share
 
 
-def _beats(recording: Recording) -> Iterator[Beats]:
-    """Second by second from beats, or else from an ECG."""
+def _beats(recording: Recording) -> Beats | None:
+    """From beats, or else from an ECG."""
     seconds = recording.epochs * EPOCH_S
     points = next((points for points in recording.points if points.kind == "beat"), None)
     if points is not None:
         edges = np.searchsorted(points.time_s, np.arange(seconds + 1)).tolist()
         times, intervals = points.time_s.tolist(), points.value.tolist()
-        for first, last in pairwise(edges):
-            yield times[first:last], True, intervals[first:last]
-        return
+        cuts = [slice(first, last) for first, last in pairwise(edges)]
+        return [times[cut] for cut in cuts], [True] * seconds, [intervals[cut] for cut in cuts]
     samples, known, montage = condition_seconds(recording, [_BY_NAME["ecg"]])
-    if montage.derivations:
-        detector = BeatDetector()
-        state = detector.fresh()
-        for second in range(seconds):
-            good = bool(known[second, 0])
-            yield detector.advance(state, samples[second, 0], good), good, None
+    if not montage.derivations:
+        return None
+    detector = BeatDetector()
+    good = known[:, 0]
+    return detector.advance(detector.fresh(), samples[:, 0], good), good.tolist(), None
 
 
-def _given_rates(recording: Recording) -> Iterator[Beats] | None:
+def _given_rates(recording: Recording) -> Beats | None:
     """Where a device says the rate (Santa Fe): as if a beat of that interval ended with each second."""
     place = next((i for i, channel in enumerate(recording.channels) if channel.unit == "bpm"), None)
     if place is None:
         return None
     rate_hz = round(recording.channels[place].rate_hz)
-
-    def beats() -> Iterator[Beats]:
-        second = 0
-        for block in recording.blocks():
-            each = block.samples[place].reshape(EPOCH_S, rate_hz).mean(axis=1)
-            for rate_bpm, valid in zip(each.tolist(), block.valid[place].tolist(), strict=True):
-                second += 1
-                yield ([float(second)], True, [60 / rate_bpm]) if valid and rate_bpm > 0 else ([], False, [])
-
-    return beats()
+    beats_s, good, intervals_s = list[list[float]](), list[bool](), list[list[float]]()
+    for block in recording.blocks():
+        each = block.samples[place].reshape(EPOCH_S, rate_hz).mean(axis=1)
+        for rate_bpm, valid in zip(each.tolist(), block.valid[place].tolist(), strict=True):
+            good.append(valid and rate_bpm > 0)
+            beats_s.append([float(len(good))] if good[-1] else [])
+            intervals_s.append([60 / rate_bpm] if good[-1] else [])
+    return beats_s, good, intervals_s
 
 
 def _eeg(recording: Recording) -> Floats:

@@ -141,9 +141,9 @@ def test_the_phase_between_the_belts_is_measured() -> None:
     t = np.arange(40) / 5 * 2 * np.pi / 4
     for degrees in (0.0, 60.0, 150.0):
         belts = np.stack((np.sin(t), 0.7 * np.sin(t + np.radians(degrees)) + 3))
-        assert belts_phases(belts[None])[0] == pytest.approx(degrees, abs=4)
-    assert np.isnan(belts_phases(np.full((1, 2, 40), np.nan))[0])
-    assert np.isnan(belts_phases(np.zeros((1, 2, 40)))[0])
+        assert belts_phases(belts[:, None])[0] == pytest.approx(degrees, abs=4)
+    assert np.isnan(belts_phases(np.full((2, 1, 40), np.nan))[0])
+    assert np.isnan(belts_phases(np.zeros((2, 1, 40)))[0])
 
 
 def test_effort_tells_one_kind_of_apnea_from_another_and_without_belts_none() -> None:

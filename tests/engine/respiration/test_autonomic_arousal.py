@@ -4,7 +4,6 @@ import pytest
 
 from hypnostream.engine.respiration.autonomic_arousal import RULE, AutonomicState, find
 from hypnostream.engine.respiration.event import AROUSAL, Event
-from hypnostream.engine.respiration.heart_rate import HeartEvidence
 from hypnostream.engine.written_state import read_state, write_state
 from hypnostream.stream.stages import STAGES
 
@@ -15,7 +14,7 @@ def run(rises: list[float], stage: int = N2, normal_share: float = 1.0) -> list[
     state, said = AutonomicState(), []
     for second, rise in enumerate(rises):
         state = read_state(write_state(state), AutonomicState)
-        said += find(state, HeartEvidence(second, 60.0, 1.0, rise, 1.0, 0.5, normal_share), stage)
+        said += find(state, second, rise, normal_share, stage)
     return said
 
 

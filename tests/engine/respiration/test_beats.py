@@ -27,10 +27,8 @@ LEARNT_S = 3.0
 def found(seconds: NDArray[np.float32], good: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
     detector = BeatDetector()
     state = detector.fresh()
-    beats: list[float] = []
-    for number, second in enumerate(seconds):
-        beats += detector.advance(state, second, good is None or bool(good[number]))
-    return np.array(beats)
+    known = np.ones(len(seconds), bool) if good is None else good
+    return np.array([beat_s for beats_s in detector.advance(state, seconds, known) for beat_s in beats_s])
 
 
 def after(times: NDArray[np.float64], start_s: float) -> NDArray[np.float64]:
@@ -145,7 +143,7 @@ def test_a_beat_is_known_half_a_second_later_and_stays() -> None:
     state = detector.fresh()
     known: list[float] = []
     for number, second in enumerate(conditioned(ecg(true_s, 100))):
-        for beat_s in detector.advance(state, second, True):
+        for beat_s in detector.advance(state, second[None], np.array([True]))[0]:
             assert beat_s > number + 1 - 1.5, "it was due a second ago"
             assert not known or beat_s > known[-1] + 0.2
             known.append(beat_s)
@@ -171,14 +169,17 @@ def test_a_snapshot_written_down_goes_on_as_if_nothing_had_happened(at: int, bad
     copies: list[BeatState] = []
     for number, second in enumerate(seconds):
         copies.append(copy.deepcopy(state))
-        whole.append(detector.advance(state, second, number not in bad))
+        whole += detector.advance(state, second[None], np.array([number not in bad]))
+    at_once, good = detector.fresh(), np.array([number not in bad for number in range(len(seconds))])
+    assert detector.advance(at_once, seconds, good) == whole
+    assert write_state(at_once) == write_state(state)
     again = read_state(write_state(copies[at]), BeatState)
     for number in range(at, len(seconds)):
-        assert BeatDetector().advance(again, seconds[number], number not in bad) == whole[number]
+        assert BeatDetector().advance(again, seconds[number][None], np.array([number not in bad])) == [whole[number]]
     assert write_state(again) == write_state(state)
 
 
 def test_a_second_of_another_rate_is_refused() -> None:
     detector = BeatDetector()
     with pytest.raises(ValueError, match="200"):
-        detector.advance(detector.fresh(), np.zeros(100, np.float32), True)
+        detector.advance(detector.fresh(), np.zeros((1, 100), np.float32), np.array([True]))

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.respiration.beliefs import beliefs_of, together
 from hypnostream.engine.respiration.breathing import Breathing
 from hypnostream.engine.respiration.breathing_state import BreathingState
 from hypnostream.engine.respiration.channels import RESPIRATION_CHANNELS
 from hypnostream.engine.respiration.event import APNEAS, HYPOPNEA, Event
+from hypnostream.engine.respiration.learned import LearnedBreathing, belief
 from hypnostream.engine.respiration.revisions import latest
 from hypnostream.engine.respiration.surrogate import RULE
+from hypnostream.engine.respiration.tick_inputs import NUMBERS, TICK_SENSORS
 from hypnostream.engine.written_state import read_state, write_state
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.simulator import NightSettings, simulate_night
@@ -63,6 +66,39 @@ def alone(events: Sequence[Event]) -> list[Event]:
 
 def test_a_bundle_that_ships_has_a_model_of_breathing() -> None:
     assert BELIEFS is not None
+
+
+def test_many_ticks_in_one_call_answer_as_one_by_one_to_the_last_bit() -> None:
+    bundle = load_bundle()
+    tick, ticks = bundle.content.tick, bundle.content.ticks
+    assert tick is not None
+    assert ticks is not None
+    one = LearnedBreathing(tick, OnnxBackend(bundle, tick))
+    many = LearnedBreathing(tick, OnnxBackend(bundle, tick), OnnxBackend(bundle, ticks))
+    rng = np.random.default_rng(0)
+    mask = (rng.uniform(size=(20, len(TICK_SENSORS))) < 0.7).repeat(30, axis=0).astype(np.float32)
+    numbers = (rng.standard_normal((600, len(TICK_SENSORS), NUMBERS)) * mask[..., None]).astype(np.float32)
+    states = one.fresh(), many.fresh()
+    for model, state, cut in ((one, states[0], 5), (many, states[1], 47)):
+        for start in range(0, 600, cut):
+            model.take(state, numbers[start : start + cut], mask[start : start + cut])
+            if start % 3:
+                model.answer(state)
+        model.answer(state)
+    assert np.isfinite(states[0].answers).all()
+    assert write_state(states[0]) == write_state(states[1])
+
+
+def test_what_is_believed_of_a_time_has_no_answer_in_it_that_is_still_to_come() -> None:
+    """Nor one of ten minutes ago in its place."""
+    state = BELIEFS.fresh().learned if BELIEFS is not None else None
+    assert state is not None
+    state.answers[:] = 0.9  # of the ten minutes before
+    state.answers[np.arange(1000, 1005) % 600] = 0.1
+    state.answered = 1005
+    assert belief(state, 1000.0, 1008.0, 1008) == pytest.approx(0.1)
+    assert belief(state, 1005.0, 1008.0, 1008) is None
+    assert belief(state, 1000.0, 1004.0, 1004) is None
 
 
 def test_with_airflow_the_rules_say_what_they_say_and_the_model_moves_their_confidence_alone() -> None:

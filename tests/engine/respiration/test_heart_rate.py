@@ -13,11 +13,19 @@ from hypnostream.engine.written_state import read_state, write_state
 from tests.engine.respiration.heart_cases import heart
 
 
+def by_second(beats_s: NDArray[np.float64], seconds: int) -> list[list[float]]:
+    of = np.floor(beats_s).astype(int)
+    return [beats_s[of == second].tolist() for second in range(seconds)]
+
+
+def each(evidence: HeartEvidence) -> list[HeartEvidence]:
+    return [HeartEvidence(*values) for values in zip(*evidence, strict=True)]
+
+
 def evidence(beats_s: NDArray[np.float64], seconds: int, bad: Collection[int] = ()) -> list[HeartEvidence]:
     rate = HeartRate()
-    state = rate.fresh()
-    of = np.floor(beats_s).astype(int)
-    return [rate.advance(state, beats_s[of == second].tolist(), second not in bad) for second in range(seconds)]
+    good = [second not in bad for second in range(seconds)]
+    return each(rate.advance(rate.fresh(), by_second(beats_s, seconds), good))
 
 
 def with_rate(bpm: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -55,7 +63,7 @@ def test_cycles_of_a_minute_are_told_from_breathing_and_from_a_drift() -> None:
         "breathing": 6 * np.sin(2 * np.pi * t / 4),
         "drift": 6 * np.sin(2 * np.pi * t / 900),
     }
-    last = {name: evidence(with_rate(65 + each), 690)[-1] for name, each in swing.items()}
+    last = {name: evidence(with_rate(65 + bpm), 690)[-1] for name, bpm in swing.items()}
     assert last["apneas"].cyclic_bpm == pytest.approx(6 / math.sqrt(2), rel=0.15)
     assert last["apneas"].cyclic_share > 0.8
     assert last["breathing"].cyclic_share < 0.2
@@ -100,7 +108,7 @@ def test_a_device_s_own_intervals_are_believed_over_the_times_of_their_messages(
     rng = np.random.default_rng(0)
     for second in range(120):
         jittered = second + float(rng.uniform(0, 0.9))
-        last = rate.advance(state, [jittered], intervals_s=[1.0])
+        (last,) = each(rate.advance(state, [[jittered]], [True], intervals_s=[[1.0]]))
     assert last.rate_bpm == pytest.approx(60)
     assert last.normal_share == 1.0
 
@@ -110,24 +118,24 @@ def test_impossible_intervals_of_a_device_are_left_out() -> None:
     state = rate.fresh()
     for second in range(120):
         odd = [math.nan, -1.0, 0.0, 1e9, math.inf][second % 5]
-        last = rate.advance(state, [second + 0.2, second + 0.9], intervals_s=[odd, 0.9])
+        (last,) = each(rate.advance(state, [[second + 0.2, second + 0.9]], [True], intervals_s=[[odd, 0.9]]))
     assert last.rate_bpm == pytest.approx(60 / 0.9)
     assert last.usual_interval_s == pytest.approx(0.9)
     with pytest.raises(ValueError, match="one a beat"):
-        rate.advance(state, [120.1, 120.6], intervals_s=[0.5])
+        rate.advance(state, [[120.1, 120.6]], [True], intervals_s=[[0.5]])
 
 
 @settings(deadline=None, max_examples=25)
 @given(at=st.integers(0, 79), bad=st.sets(st.integers(0, 79), max_size=20), seed=st.integers(0, 3))
 def test_a_snapshot_written_down_goes_on_as_if_nothing_had_happened(at: int, bad: set[int], seed: int) -> None:
-    beats = heart(80, wander=0.3, seed=seed)
+    beats_s = by_second(heart(80, wander=0.3, seed=seed), 80)
+    good = [second not in bad for second in range(80)]
     rate = HeartRate()
     state = rate.fresh()
-    of = np.floor(beats).astype(int)
-    for second in range(80):
-        if second == at:
-            again = read_state(write_state(copy.deepcopy(state)), HeartRateState)
-        rate.advance(state, beats[of == second].tolist(), second not in bad)
-    for second in range(at, 80):
-        HeartRate().advance(again, beats[of == second].tolist(), second not in bad)
+    whole = np.array(rate.advance(state, beats_s, good))
+    begun = rate.fresh()
+    before = np.array(rate.advance(begun, beats_s[:at], good[:at])) if at else whole[:, :0]
+    again = read_state(write_state(copy.deepcopy(begun)), HeartRateState)
+    pieces = [HeartRate().advance(again, [beats_s[second]], [good[second]]) for second in range(at, 80)]
+    assert np.array_equal(np.concatenate((before, *map(np.array, pieces)), axis=1), whole, equal_nan=True)
     assert write_state(again) == write_state(state)
