@@ -24,14 +24,15 @@ class Chosen:
     fallback: str = ""
 
 
-def choose_backend(bundle: Bundle, model: ModelSection) -> Chosen:
-    """The backend that a bed's configuration asks for. "auto" is TensorRT where its package is installed.
+def choose_backend(bundle: Bundle, model: ModelSection, many: bool = False) -> Chosen:
+    """The backend that a bed's configuration asks for. "auto" is TensorRT where its package is installed. For `many`
+    beds it keeps memory between runs.
 
     What cannot be had is replaced by onnxruntime, with the reason. Building an engine takes minutes, once. Raises
     UserError when the bundle runs nowhere.
     """
     if model.backend == "onnxruntime" or (model.backend == "auto" and not is_installed()):
-        return Chosen(OnnxBackend(bundle))
+        return Chosen(OnnxBackend(bundle, keeps_memory=many))
     from hypnostream.bridges.tensorrt_engines import tensorrt_backend
 
     try:
@@ -39,7 +40,7 @@ def choose_backend(bundle: Bundle, model: ModelSection) -> Chosen:
     except TensorRtError as error:
         reason = f"TensorRT is not used: {error}"
         _logger.warning("%s; onnxruntime is", reason)
-        return Chosen(OnnxBackend(bundle), reason)
+        return Chosen(OnnxBackend(bundle, keeps_memory=many), reason)
 
 
 class FallingBack:

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, cast
 
 import msgspec
 
-from hypnostream.bridges.lsl_frames import Begin, FromReader, Message, frame, read_reports
+from hypnostream.bridges.lsl_frames import Begin, FromReader, Message, Together, frame, read_reports
 from hypnostream.bridges.own_process import own_environment
 
 HUNG_AFTER_S: Final = 2.0
@@ -23,7 +23,7 @@ Frame = tuple[list[FromReader], bytearray]
 class ReaderProcess:
     """One life of the reader. A thread takes its frames from the pipe; `take` hands them on."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin | Together) -> None:
         self._process = subprocess.Popen(  # as own_command has it
             [sys.executable, "-P", "-m", "hypnostream.bridges.lsl_reader"],
             stdin=subprocess.PIPE,
@@ -53,10 +53,10 @@ class ReaderProcess:
         """Whether there are frames to take."""
         return bool(self._frames)
 
-    def send(self, message: Message) -> None:
-        """Tells it something. One that is gone hears nothing; that shows elsewhere."""
+    def send(self, *messages: Message) -> None:
+        """Tells it something, in one frame. One that is gone hears nothing; that shows elsewhere."""
         try:
-            cast(BinaryIO, self._process.stdin).write(frame([message]))
+            cast(BinaryIO, self._process.stdin).write(frame(messages))
         except (OSError, ValueError):  # ValueError: its pipe was closed here, and no other has taken over yet
             return
 
