@@ -26,7 +26,7 @@ from hypnostream.bridges.lsl_frames import (
     ToReader,
 )
 from hypnostream.bridges.lsl_inlet import Inlet, RefusedStreamError
-from hypnostream.bridges.lsl_lookout import COARSE_S, OFTEN_S, Lookout
+from hypnostream.bridges.lsl_lookout import Lookout, Pace
 from hypnostream.bridges.lsl_roster import MOST_STREAMS, Roster
 from hypnostream.bridges.lsl_sight import Sight
 
@@ -42,13 +42,14 @@ _Opened = tuple[Known, "Inlet | Exception"]
 
 
 class BedReader:
-    """Single-threaded but for the opening of streams. `bed` is whom the frames are for."""
+    """Single-threaded but for the opening of streams. `bed` is whom the frames are for, `pace` how often it looks."""
 
-    def __init__(self, begin: Begin, backlog: Backlog, sight: Sight, bed: int = 0) -> None:
+    def __init__(self, begin: Begin, backlog: Backlog, sight: Sight, bed: int = 0, pace: Pace | None = None) -> None:
         self._backlog, self._sight, self._query, self._bed = backlog, sight, begin.query, bed
+        self._pace = pace or Pace()
         self._roster = Roster(begin.known)
         self._uids_before = {known.uid for known in begin.known}
-        self._lookout = Lookout(begin.t0_s)
+        self._lookout = Lookout(begin.t0_s, self._pace)
         self._inlets: dict[str, Inlet] = {}
         self._clock_ahead_s = 0.0  # LSL's clock, of that of the stamps: that is another where streams declare it
         self._opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
@@ -92,9 +93,9 @@ class BedReader:
         """How long nothing needs to be done."""
         around_s = max(0.0, self._around_at - time.monotonic())
         if not self._inlets:
-            return min(COARSE_S, around_s)
+            return min(self._pace.coarse_s, around_s)
         if not all(inlet.ready for inlet in self._inlets.values()):
-            return min(OFTEN_S, around_s)
+            return min(self._pace.often_s, around_s)
         return min(self._lookout.wait_s(self._now_s()), around_s)
 
     def _now_s(self) -> float:

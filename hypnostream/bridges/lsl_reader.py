@@ -19,10 +19,13 @@ import pylsl
 from hypnostream.bridges.lsl_backlog import Backlog
 from hypnostream.bridges.lsl_bed_reader import BedReader
 from hypnostream.bridges.lsl_frames import Alive, Begin, Failed, Leave, Of, Together, ToReader, read_commands
+from hypnostream.bridges.lsl_lookout import Pace
 from hypnostream.bridges.lsl_sight import Sight
 
 _ALIVE_EVERY_S = 0.5
 _IDLE_S = 0.25  # after so long commands are looked for, whoever has none
+# Of hundreds of beds each look costs what it costs one bed; what each says of a second is looked for when it is due.
+_PACE_TOGETHER = Pace(often_s=0.1, coarse_s=1.0)
 _LOOK_AROUND_TOGETHER_S = 0.5
 _FORGET_TOGETHER_S = 4.0  # lsl_config asks less often where many are asked
 _Commands = queue.SimpleQueue[tuple[int, ToReader]]  # with the number of the bed that says it
@@ -65,7 +68,8 @@ class Readers:
         """A command of a bed; of one that is not read for, only `Begin` means anything."""
         if isinstance(command, Begin):
             known = bed in self._readers
-            self._readers[bed] = BedReader(command, self._backlog, self._sight, bed)
+            pace = _PACE_TOGETHER if self._together else Pace()
+            self._readers[bed] = BedReader(command, self._backlog, self._sight, bed, pace)
             if not known:
                 heapq.heappush(self._due, (0.0, bed))
         elif isinstance(command, Leave):

@@ -4,7 +4,7 @@ import queue
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from hypnostream.bridges.ward_config import WardFile
 from hypnostream.bridges.ward_files import Beds, WardFiles
 from hypnostream.bridges.ward_surroundings import Common
 from hypnostream.config import BedConfig
+from hypnostream.errors import UserError
 from hypnostream.stream.source import Notice
 
 LOOK_S: Final = 3.0
@@ -49,6 +50,9 @@ def run_ward(options: WardOptions) -> None:
     allow_many_files()
     with stopped_by_signals() as stop, Common() as common, ExitStack() as stack:
         ward = Ward(options, common, _sinks(files.ward, options, stack))
+        for bed in files.first.beds.values():
+            with suppress(UserError):  # the bed says it
+                common.model(bed.model)  # here, since native libraries load best in the main thread
         ward.follow(files.first)
         look_s = beat_s = time.monotonic()
         while not (stop() and ward.over):

@@ -23,6 +23,7 @@ from hypnostream.stream.clock import Clock
 from hypnostream.stream.source import LiveSource
 
 TOGETHER_S = 0.01  # what comes within it is looked at once
+PATIENCE = 2.0  # waits of a bed alone, after which one is looked at of which nothing came
 
 
 @dataclass(eq=False, slots=True)
@@ -122,7 +123,7 @@ class WardLoop:
         """Take up a bed's next step, unless it is at work; what came meanwhile is for the step after."""
         if place.gone:
             return
-        self._wait(place, now_s + place.steps.wait_s)
+        self._wait(place, now_s + PATIENCE * place.steps.wait_s)
         if self._scheduler.is_busy(place):
             place.missed = True
             return
