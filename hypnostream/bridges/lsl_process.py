@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections import deque
+from io import BufferedReader, RawIOBase
 from typing import BinaryIO, Final, cast
 
 import msgspec
@@ -15,6 +16,7 @@ from hypnostream.bridges.own_process import own_environment
 HUNG_AFTER_S: Final = 2.0
 _STARTS_WITHIN_S = 15.0
 _MOST_WAITING_BYTES = 8 << 20  # beyond these what comes waits in the other process
+_BUFFER_BYTES = 1 << 16
 _LONGEST_WAIT_S = 0.1
 _END_S = 1.0
 Frame = tuple[list[FromReader], bytearray]
@@ -123,7 +125,7 @@ class ReaderProcess:
                 pipe.close()
 
     def _listen(self) -> None:
-        stream = cast(BinaryIO, self._process.stdout)
+        stream = BufferedReader(cast(RawIOBase, self._process.stdout), _BUFFER_BYTES)
         try:
             while (body := read_reports(stream)) is not None:
                 size = len(body[1])

@@ -29,6 +29,7 @@ from hypnostream.stream.source import Notice
 LOOK_S: Final = 3.0
 BEAT_S: Final = 1.0
 _ENDING_S: Final = 0.2
+SWITCH_S: Final = 0.001  # the loop lets go of the interpreter with each write, and is not to wait long for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ def run_ward(options: WardOptions) -> None:
     """
     files = WardFiles(options.path)
     allow_many_files()
+    sys.setswitchinterval(SWITCH_S)
     with stopped_by_signals() as stop, Common() as common, ExitStack() as stack:
         ward = Ward(options, common, _sinks(files.ward, options, stack))
         for bed in files.first.beds.values():

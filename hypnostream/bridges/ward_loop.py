@@ -23,7 +23,7 @@ from hypnostream.stream.clock import Clock
 from hypnostream.stream.source import LiveSource
 
 TOGETHER_S = 0.01  # what comes within it is looked at once
-PATIENCE = 2.0  # waits of a bed alone, after which one is looked at of which nothing came
+PATIENCE = 3.0  # waits of a bed alone, after which one is looked at of which nothing came
 
 
 @dataclass(eq=False, slots=True)

@@ -55,7 +55,7 @@ def bed_file(folder: Path, name: str, text: str = "") -> Path:
 
 @contextmanager
 def serving(ward: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "hypnostream", "run", "--config", str(ward), *options]
+    command = [sys.executable, "-X", "faulthandler", "-m", "hypnostream", "run", "--config", str(ward), *options]
     with (ward.parent / "err").open("a") as err:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=err, text=True)
         try:

@@ -1,24 +1,28 @@
 """A ward's files: what they give, what is wrong with them in one line, and what holds meanwhile."""
 
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from hypnostream.bridges import doctor_ward
+from hypnostream.bridges.doctor import PROBLEM, worst
+from hypnostream.bridges.doctor_ward import examine_ward
 from hypnostream.bridges.ward_config import load_ward
 from hypnostream.bridges.ward_files import Beds, WardFiles
+from hypnostream.config import load_config
 from hypnostream.errors import UserError
+from tests.documentation import ROOT
+
+TICKS = count(1)
 
 
 def written(path: Path, text: str) -> Path:
+    """Two writes within a tick of the file system's clock are two here."""
     path.write_text(text)
-    status = path.stat()  # two writes within a tick of the clock are two
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + written.ticks * 1_000_000))  # type: ignore[attr-defined]
-    written.ticks += 1  # type: ignore[attr-defined]
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + next(TICKS) * 1_000_000))
     return path
-
-
-written.ticks = 0  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -157,3 +161,26 @@ def test_wrong_beds_do_not_keep_the_others_from_beginning(folder: Path) -> None:
     first = WardFiles(folder / "ward.toml").first
     assert names(first) == ["bed 2"]
     assert "is not TOML" in first.wrong[str(folder / "beds" / "1.toml")]
+
+
+def test_the_doctor_says_what_is_wrong_with_which_bed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(folder / "beds" / "1.toml", "[lsl]\npredicat = 3\n")
+    written(folder / "beds" / "2.toml", '[publish]\naddress = "tcp://192.0.2.7:5600"\n')
+    monkeypatch.setattr(doctor_ward, "EXAMINATIONS", ())  # those of the machine are tested with the doctor
+    checks = examine_ward(folder / "ward.toml")
+    said = {check.name: check for check in checks}
+    assert said["ward"].state == PROBLEM
+    assert "1.toml" in said["ward"].said
+    assert said["2: publish.address"].state == PROBLEM
+    assert "192.0.2.7" in said["2: publish.address"].said
+    assert worst(checks) == PROBLEM
+
+
+def test_who_wants_one_bed_is_told_that_it_is_a_ward(folder: Path) -> None:
+    with pytest.raises(UserError, match="is a ward's"):
+        load_config(folder / "ward.toml")
+
+
+def test_the_example_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert names(WardFiles(Path("examples/ward.toml")).first) == ["bed 1", "bed 2"]
