@@ -125,15 +125,16 @@ class ReaderProcess:
                 pipe.close()
 
     def _listen(self) -> None:
-        stream = BufferedReader(cast(RawIOBase, self._process.stdout), _BUFFER_BYTES)
+        pipe = cast(RawIOBase, self._process.stdout)
         try:
-            while (body := read_reports(stream)) is not None:
-                size = len(body[1])
-                with self._changed:
-                    self._changed.wait_for(lambda: self._bytes < self._most_bytes)
-                    self._frames.append((body, size))
-                    self._bytes += size
-                    self._changed.notify_all()
+            with BufferedReader(pipe, _BUFFER_BYTES) as stream:
+                while (body := read_reports(stream)) is not None:
+                    size = len(body[1])
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._bytes < self._most_bytes)
+                        self._frames.append((body, size))
+                        self._bytes += size
+                        self._changed.notify_all()
         except (OSError, ValueError, msgspec.DecodeError):  # it died in the middle of a word
             pass
         finally:

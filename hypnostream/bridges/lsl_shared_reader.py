@@ -122,7 +122,10 @@ class ReaderShare:
 
     def take(self, timeout_s: float) -> Frame | None:
         """The oldest frame; None when there is none within `timeout_s`, or within a tenth of a second."""
-        self._be_read_for()
+        if not self._frames:
+            self._be_read_for()
+            if self._restarted is not None:  # which is to be heard before what comes from the new one
+                return None
         if (alive := self._shared.alive) is not self._alive:
             self._alive = alive
             return alive

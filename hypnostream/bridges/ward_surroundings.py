@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from hypnostream.bridges.lsl import LslSource
 from hypnostream.bridges.lsl_config import reader_config, session_in_use
-from hypnostream.bridges.lsl_frames import Begin, Together
-from hypnostream.bridges.lsl_shared_reader import ReaderShare, SharedReader
+from hypnostream.bridges.lsl_frames import Together
+from hypnostream.bridges.lsl_shared_reader import SharedReader
 from hypnostream.bridges.messages import BED_BEGUN, BED_FAILED
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import DrivenBed
@@ -82,12 +82,7 @@ class AmongBeds:
 
     def open(self, section: LslSection, required: bool, stop: Stopping) -> LslSource:
         """See `Surroundings`."""
-        reader = self._common.reader(section)
-
-        def share(begin: Callable[[], Begin]) -> ReaderShare:
-            return reader.share(begin)
-
-        return LslSource(settings_of(section), required, share, stop)
+        return LslSource(settings_of(section), required, self._common.reader(section).share, stop)
 
     def drive(self, source: LiveSource, clock: Clock, driven: DrivenBed, stop: Stopping) -> None:
         """See `Surroundings`. Raises LeftError when the session is to be left as it is."""

@@ -132,7 +132,7 @@ def same_as_alone(night: Path, out: Path, epochs: int) -> None:
 
 
 def test_two_beds_say_what_each_would_say_alone(tmp_path: Path, lsl_session_id: str) -> None:
-    epochs = 4
+    epochs = 2
     ward = ward_file(tmp_path, lsl_session_id, f"[grid]\nlateness_s = {4 * SPEED}\n")
     for bed in ("north", "south"):
         bed_file(tmp_path, bed, "minimum = 4\n")
