@@ -54,7 +54,7 @@ def run_ward(options: WardOptions) -> None:
         ward = Ward(options, common, _sinks(files.ward, options, stack))
         for bed in files.first.beds.values():
             with suppress(UserError):  # the bed says it
-                common.model(bed.model)  # here, since native libraries load best in the main thread
+                common.model(bed.model)  # before the threads are there that would all wait for it
         ward.follow(files.first)
         look_s = beat_s = time.monotonic()
         while not (stop() and ward.over):

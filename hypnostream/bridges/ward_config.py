@@ -57,7 +57,7 @@ class WardFile(msgspec.Struct, frozen=True):
 def load_ward(path: Path) -> WardFile:
     """Read a ward's file, but none of the folder's. Raises UserError naming the file, the bed, the key and what it
     should be."""
-    raw = read_toml(path)
+    raw = _read_file(path)
     own = {key: raw.pop(key) for key in WardConfig.__struct_fields__ if key in raw}
     try:
         ward = msgspec.convert(own, WardConfig)
@@ -77,7 +77,14 @@ def load_ward(path: Path) -> WardFile:
 
 def load_bed_of(ward: WardFile, path: Path) -> BedConfig:
     """Read the file of one bed in the ward's folder; its name, unless it says another, is the file's. UserError."""
-    return _bed(ward.shared, {"name": path.stem} | read_toml(path), path)
+    return _bed(ward.shared, {"name": path.stem} | _read_file(path), path)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """What is read again and again must not wait for someone to write it."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"config {path} is no regular file. Name a TOML file.")
+    return read_toml(path)
 
 
 def _bed(shared: Mapping[str, Any], own: Mapping[str, Any], path: Path, of: str = "") -> BedConfig:

@@ -170,6 +170,11 @@ def test_beds_come_change_fail_and_go_and_the_others_do_not_notice(tmp_path: Pat
         for name in ("steady", "dying"):
             first = heard(clients[name], stage)
         session_id = first.origin.session_id
+        # One of which there is no stream yet looks again until there is.
+        bed_file(tmp_path, "absent", "timeout_s = 0.5\n")
+        heard(told, status("bed_failed", "absent"))
+        stack.enter_context(sending_device(lsl_session_id, Device("absent")))
+        heard(told, status("bed_begun", "absent"))
         # One more.
         bed_file(tmp_path, "late")
         heard(told, status("bed_begun", "late"))
