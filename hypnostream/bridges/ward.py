@@ -174,5 +174,6 @@ def allow_many_files() -> None:
     if sys.platform != "win32":
         import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if soft != hard else soft, hard))
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # some systems say "unlimited" and do not mean it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
