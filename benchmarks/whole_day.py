@@ -32,7 +32,6 @@ from hypnostream.bridges.messages import (
     StatusMessage,
     decode,
     encode,
-    same_said,
 )
 from hypnostream.bridges.night_report import NightReport, TableSink
 from hypnostream.bridges.observed import Observed
@@ -42,6 +41,7 @@ from hypnostream.bridges.report import ReportFolder
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.result_messages import epoch_message
 from hypnostream.bridges.run import Sink, drive, finish, run
+from hypnostream.bridges.said_again import same_said
 from hypnostream.bridges.said_before import said_before
 from hypnostream.bridges.session_folder import SessionFolder, SessionRecord
 from hypnostream.bridges.step_bytes import read_steps, write_step

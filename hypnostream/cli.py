@@ -54,7 +54,7 @@ def _root(
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Option(help="A bed's TOML file.")],
+    config: Annotated[Path, typer.Option(help="A bed's TOML file, or a ward's.")],
     out: Annotated[Path | None, typer.Option(help="The session's folder (default: one in keep.folder).")] = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the raw signals too.")] = False,
     metrics: Annotated[str | None, typer.Option(help="HOST:PORT for Prometheus and health.")] = None,
@@ -62,7 +62,7 @@ def run(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     insecure: Insecure = False,
 ) -> None:
-    """Stage live from LSL until stopped. Ctrl-C and SIGTERM close cleanly, with a report.
+    """Stage live from LSL until stopped. One bed, or a ward of them. Ctrl-C and SIGTERM close cleanly, with a report.
 
     A session that was cut off otherwise goes on when this is run again.
     """
@@ -73,15 +73,25 @@ def run(
     from hypnostream.bridges.logs import configure_logs, log_line
     from hypnostream.bridges.overseers import overseers_of
     from hypnostream.bridges.terminal import summary_lines
-    from hypnostream.config import load_config
+    from hypnostream.config import bed_config, is_ward, read_toml
 
     configure_logs(log, log_level)
-    bed = load_config(config)
+    announce = log_line if log == "json" else lambda line: typer.echo(line, err=True)
+    raw = read_toml(config)
+    if is_ward(raw):
+        from hypnostream.bridges.ward import WardOptions, run_ward
+
+        if out is not None or metrics is not None:
+            raise UserError(
+                "--out and --metrics are for one bed; in a ward use keep.folder, and each bed's metrics.address"
+            )
+        run_ward(WardOptions(config, announce, record, insecure))
+        return
+    bed = bed_config(raw, config)
     bed = bed.insecure() if insecure else bed
     if record:
         bed = replace(bed, keep=replace(bed.keep, record=True))
     with overseers_of(bed, metrics) as overseers:
-        announce = log_line if log == "json" else lambda line: typer.echo(line, err=True)
         options = LiveOptions(bed, out, announce, overseers=overseers)
         summary, folder = run_live(options)
     for line in summary_lines(summary, folder):
@@ -129,10 +139,11 @@ def inspect(
 
         source = open_recording(file)
     else:
-        from hypnostream.bridges.live import open_lsl
+        from hypnostream.bridges.lsl import LslSource
+        from hypnostream.bridges.surroundings import settings_of
 
         with progress_bar("looking for LSL streams"):
-            source = open_lsl(bed.lsl)
+            source = LslSource(settings_of(bed.lsl))
     try:
         inspection = inspect_source(source, specs_of(bundle_of(bed), bed.breathing), bed.channels)
     finally:

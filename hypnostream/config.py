@@ -1,8 +1,9 @@
 """One TOML file describes one bed. Everything has a default; an unknown key is an error, never ignored."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -129,6 +130,19 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_config(path: Path) -> BedConfig:
     """Read a bed's file. Raises UserError naming the file, the key and what it should be."""
+    raw = read_toml(path)
+    if is_ward(raw):
+        raise UserError(f"config {path} is a ward's, which `hypnostream run` and `doctor` take. Name a bed's.")
+    return bed_config(raw, path)
+
+
+def is_ward(raw: Mapping[str, object]) -> bool:
+    """Whether a file describes a ward: see `bridges.ward_config`."""
+    return "bed" in raw or "beds" in raw
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What is in a TOML file. Raises UserError naming the file and what is wrong."""
     try:
         with path.open("rb") as file:  # a pipe is as good as a file
             raw = file.read(LARGEST_BYTES + 1)
@@ -138,12 +152,20 @@ def load_config(path: Path) -> BedConfig:
     if len(raw) > LARGEST_BYTES:
         raise UserError(f"config {path} is larger than {LARGEST_BYTES} bytes. Name a TOML file.")
     try:
-        return msgspec.convert(tomllib.loads(raw.decode("utf-8")), BedConfig)
+        return tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UserError(f"config {path} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"config {path} is not TOML: {error}.") from error
     except RecursionError as error:
         raise UserError(f"config {path} is nested too deeply to be a bed's.") from error
+
+
+def bed_config(raw: Mapping[str, object], path: Path, of: str = "") -> BedConfig:
+    """The bed that a file, or a part `of` it, describes. Raises UserError naming the key and what it should be."""
+    try:
+        return msgspec.convert(raw, BedConfig)
+    except RecursionError as error:
+        raise UserError(f"config {path} is nested too deeply to be a bed's.") from error
     except msgspec.ValidationError as error:
-        raise UserError(f"config {path}: {error}. See docs/configuration.md for the keys.") from error
+        raise UserError(f"config {path}{of}: {error}. See docs/configuration.md for the keys.") from error

@@ -25,6 +25,7 @@ from hypnostream.bridges.lsl_config import private_lsl_config
 from hypnostream.bridges.lsl_outlet import stream_simulated_night
 from hypnostream.bridges.messages import HEARTBEAT_TOPIC, SESSION_ENDED, decode
 from hypnostream.bridges.publisher import Publisher
+from hypnostream.bridges.ward_config import load_ward
 from hypnostream.config import load_config
 from hypnostream.engine.results import ChannelState, StageResult
 from hypnostream.errors import UserError
@@ -276,6 +277,8 @@ def test_a_toml_example_loads(block: Block, tmp_path: Path) -> None:
         from hypnostream.training.staging.stager_recipe import Recipe, load_recipe
 
         assert load_recipe(path) != Recipe()
+    elif block.page == "docs/ward.md":
+        assert load_ward(path).beds
     else:
         assert load_config(path) != load_config(Path(os.devnull))
 

@@ -22,6 +22,7 @@ from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.session_folder import SessionFolder, SessionRecord
 from hypnostream.bridges.step_bytes import read_step, write_step
 from hypnostream.bridges.summary import read_summary
+from hypnostream.bridges.ward_config import load_ward
 from hypnostream.config import load_config
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
@@ -164,9 +165,20 @@ class Reader:
 XML = """<?xml version="1.0"?><PSGAnnotation><EpochLength>30</EpochLength><ScoredEvents>
 <ScoredEvent><EventType>Stages|Stages</EventType><EventConcept>Wake|0</EventConcept><Start>0</Start>
 <Duration>60.5</Duration></ScoredEvent></ScoredEvents></PSGAnnotation>"""
+WARD = """beds = "beds"
+[publish]
+address = "ipc:///run/{bed}"
+[[bed]]
+name = "bed 1"
+lsl = { predicate = "name='a'", timeout_s = 3.0 }
+[[bed]]
+name = "bed 2"
+channels = { eog = "E1" }
+"""
 BED = "\n".join(block.text for block in blocks("toml") if block.page == "README.md")
 READERS = {
     "bed.toml": Reader(write_file("bed.toml", BED), load_config),
+    "ward.toml": Reader(write_file("ward.toml", WARD), load_ward),
     "bundle.json": Reader(write_bundle_json, lambda path: load_bundle(path.parent)),
     "EDF+": Reader(write_edf_plus, read_all),
     "XDF": Reader(write_xdf, read_all),

@@ -25,16 +25,17 @@ class Chosen:
     fallback: str = ""
 
 
-def choose_backend(bundle: Bundle, model: ModelSection, stretches: bool = False) -> Chosen:
+def choose_backend(bundle: Bundle, model: ModelSection, *, stretches: bool = False, many: bool = False) -> Chosen:
     """The backend that a bed's configuration asks for. "auto" is TensorRT where its package is installed.
 
-    With `stretches` it reads many epochs in one run, where the bundle has a graph for it and onnxruntime runs.
-
-    What cannot be had is replaced by onnxruntime, with the reason. Building an engine takes minutes, once. Raises
-    UserError when the bundle runs nowhere.
+    With `stretches` it reads many epochs in one run, where the bundle has a graph for it and onnxruntime runs; for
+    `many` beds it keeps memory between runs. What cannot be had is replaced by onnxruntime, with the reason. Building
+    an engine takes minutes, once. Raises UserError when the bundle runs nowhere.
     """
     if model.backend == "onnxruntime" or (model.backend == "auto" and not is_installed()):
-        return Chosen(StretchBackend(bundle) if stretches and bundle.content.stretch else OnnxBackend(bundle))
+        if stretches and bundle.content.stretch:
+            return Chosen(StretchBackend(bundle))
+        return Chosen(OnnxBackend(bundle, keeps_memory=many))
     from hypnostream.bridges.tensorrt_engines import tensorrt_backend
 
     try:
@@ -42,7 +43,7 @@ def choose_backend(bundle: Bundle, model: ModelSection, stretches: bool = False)
     except TensorRtError as error:
         reason = f"TensorRT is not used: {error}"
         _logger.warning("%s; onnxruntime is", reason)
-        return Chosen(OnnxBackend(bundle), reason)
+        return Chosen(OnnxBackend(bundle, keeps_memory=many), reason)
 
 
 class FallingBack:

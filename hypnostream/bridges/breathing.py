@@ -5,7 +5,7 @@ from hypnostream.config import BreathingSection
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.respiration.airflow import AirflowSettings
-from hypnostream.engine.respiration.beliefs import beliefs_of
+from hypnostream.engine.respiration.beliefs import Beliefs, beliefs_of
 from hypnostream.engine.respiration.breathing import Breathing, BreathingSettings
 from hypnostream.engine.respiration.channels import respiration_beside, with_respiration
 from hypnostream.engine.respiration.event import Event
@@ -22,8 +22,11 @@ def specs_of(bundle: Bundle, section: BreathingSection | None) -> tuple[ChannelS
     return with_respiration(bundle.channels) if section is not None and section.enabled else tuple(bundle.channels)
 
 
-def breathing_of(bundle: Bundle, section: BreathingSection | None, t0_s: float) -> Breathing | None:
-    """What scores breathing on the grid of `specs_of`, None where that is off."""
+def breathing_of(
+    bundle: Bundle, section: BreathingSection | None, t0_s: float, beliefs: Beliefs | None = None
+) -> Breathing | None:
+    """What scores breathing on the grid of `specs_of`, None where that is off. `beliefs` are the bundle's, which beds
+    may share; None: loaded here."""
     if section is None or not section.enabled:
         return None
     rules = RuleSettings(pap=section.pap, own_arousals=section.arousals)
@@ -31,7 +34,8 @@ def breathing_of(bundle: Bundle, section: BreathingSection | None, t0_s: float) 
         respiration=RespirationSettings(airflow=AirflowSettings(rules=rules)),
         indices=IndexSettings(rule={"1A": AASM_1A, "1B": AASM_1B}[section.rule].name),
     )
-    return Breathing(bundle.channels, respiration_beside(bundle.channels), t0_s, settings, beliefs_of(bundle))
+    beliefs = beliefs or beliefs_of(bundle)
+    return Breathing(bundle.channels, respiration_beside(bundle.channels), t0_s, settings, beliefs)
 
 
 class IndicesSink:

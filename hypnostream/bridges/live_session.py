@@ -14,7 +14,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hypnostream.bridges.attention import Attention
-from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.beginning import first_arrivals, grid_start_s, wall_time
 from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError, SessionKeeper
@@ -27,15 +26,16 @@ from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.replay import publisher_of
 from hypnostream.bridges.report import ReportFolder
 from hypnostream.bridges.result_log import ResultLog
-from hypnostream.bridges.run import Outcome, Sink, drive, finish, live_steps
+from hypnostream.bridges.run import DrivenBed, Outcome, Sink, drive, finish
 from hypnostream.bridges.said_before import said_before
 from hypnostream.bridges.session_folder import SessionFolder, SessionRecord
 from hypnostream.bridges.shifted import ShiftedSource
 from hypnostream.bridges.stopping import Stop
 from hypnostream.bridges.summary import Summary
+from hypnostream.bridges.surroundings import Alone, Model, Surroundings
 from hypnostream.config import BedConfig
 from hypnostream.engine.bed import Bed
-from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.respiration.beliefs import Beliefs
 from hypnostream.engine.session import Session
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import Montage
@@ -55,7 +55,8 @@ def _unsaid(line: str) -> None:
 class LiveOptions:
     """What a live session is asked for beside its configuration. `out` is its folder (none: a new one in keep.folder).
 
-    `wait_for_subscriber_s` holds back the first result for that long, for those who must not miss it.
+    `wait_for_subscriber_s` holds back the first result for that long, for those who must not miss it. `around` is where
+    it runs.
     """
 
     config: BedConfig
@@ -63,18 +64,16 @@ class LiveOptions:
     announce: Callable[[str], None] = _unsaid
     wait_for_subscriber_s: float = 0.0
     overseers: Sequence[Overseer] = field(default_factory=list)
+    around: Surroundings = field(default_factory=Alone)
 
 
 class LiveSession:
     """The session in `folder`; what it opens is closed with `stack`. One of its three ways is gone, once."""
 
-    def __init__(
-        self, options: LiveOptions, bundle: Bundle, folder: SessionFolder, stop: Stop, stack: ExitStack
-    ) -> None:
-        self._options, self._config, self._bundle = options, options.config, bundle
+    def __init__(self, options: LiveOptions, model: Model, folder: SessionFolder, stop: Stop, stack: ExitStack) -> None:
+        self._options, self._config, self._model = options, options.config, model
+        self._bundle, self._around = model.bundle, options.around
         self._folder, self._stop, self._stack = folder, stop, stack
-        chosen = choose_backend(bundle, options.config.model)
-        self._backend, self._fallback = chosen.backend, chosen.fallback
         self._outcome = Outcome()
 
     def begin(self, source: LslSource) -> tuple[Summary, Path]:
@@ -108,7 +107,7 @@ class LiveSession:
         self._folder.clear()
         self._folder.write(record)
         publisher = self._publisher(record, report)
-        bed = bed_of(record, Session(self._bundle, self._backend, t0_s))
+        bed = self._bed(record)
         keeper = self._keeper(record, publisher)
         if self._options.wait_for_subscriber_s:
             publisher.wait_for_subscriber(self._options.wait_for_subscriber_s)
@@ -169,10 +168,11 @@ class LiveSession:
             sinks.append(Attention(source, bed, publisher, record.t0_s, record.stream_clock))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self._outcome)
-        if self._fallback:
+        if self._model.fallback:
             for sink in sinks:
-                sink.notice(Notice(BACKEND_FAILED, "", clock.now(), self._fallback))
-        drive(live_steps(source, clock), bed, sinks, self._stop, keeper=keeper, outcome=self._outcome)
+                sink.notice(Notice(BACKEND_FAILED, "", clock.now(), self._model.fallback))
+        driven = DrivenBed(bed, sinks, keeper=keeper, outcome=self._outcome)
+        self._around.drive(source, clock, driven, self._stop)
         why = "stopped" if self._stop() else "the streams ended"
         keeper.close()
         source.close()
@@ -203,21 +203,20 @@ class LiveSession:
                     sink.notice(Notice(SESSION_ENDED, "", max(now_s, end_s), why))
             said = said_before(self._log)
             self._outcome.final, self._outcome.events = said.final, said.events
-            report = report.of(bed.montage, bed.streams)
-            timings = self._outcome.timings()
-            summary = report.write(
-                self._outcome,
-                warnings,
-                timings,
-                annotations=said.annotations,
-                notices=said.notices,
-                breathing=bed.breathing,
-            )
-            if record.recorded:
-                from hypnostream.bridges.recording import write_recording
+            with self._around.writing():
+                summary = report.of(bed.montage, bed.streams).write(
+                    self._outcome,
+                    warnings,
+                    self._outcome.timings(),
+                    annotations=said.annotations,
+                    notices=said.notices,
+                    breathing=bed.breathing,
+                )
+                if record.recorded:
+                    from hypnostream.bridges.recording import write_recording
 
-                self._options.announce("writing the recorded signals")
-                write_recording(self._folder.journal_path, self._folder.signals_path)
+                    self._options.announce("writing the recorded signals")
+                    write_recording(self._folder.journal_path, self._folder.signals_path)
             self._folder.write(replace(record, ending_s=end_s, ending=why, ended_utc=datetime.now(UTC)))
         except OSError as error:
             raise UserError(
@@ -232,7 +231,7 @@ class LiveSession:
 
     def _recovered(self, record: SessionRecord, interrupted: Interrupted, publisher: Publisher) -> Bed:
         """The bed as it was when the session was cut off; what it said since its checkpoint is said again."""
-        bed = bed_of(record, Session(self._bundle, self._backend, record.t0_s))
+        bed = self._bed(record)
         try:
             bed.restore(interrupted.checkpoint.bed)
             publisher.restore(interrupted.checkpoint.last_seq)
@@ -240,6 +239,9 @@ class LiveSession:
         except Exception as error:  # whatever it is: it would come again with each restart, and no night would begin
             raise NotTakenUpError(f"{type(error).__name__}: {error}") from error
         return bed
+
+    def _bed(self, record: SessionRecord) -> Bed:
+        return bed_of(record, Session(self._bundle, self._model.backend, record.t0_s), self._model.beliefs)
 
     def _keeper(self, record: SessionRecord, publisher: Publisher) -> SessionKeeper:
         keeper = SessionKeeper(self._folder, publisher, record.recorded)
@@ -250,7 +252,7 @@ class LiveSession:
         return NightReport(
             folder=ReportFolder(self._folder.path),
             bundle=self._bundle,
-            backend=self._backend.name,
+            backend=self._model.backend.name,
             session_id=record.session_id,
             title=record.name,
             montage=Montage(specs_of(self._bundle, record.breathing), ()),
@@ -261,14 +263,16 @@ class LiveSession:
     def _publisher(self, record: SessionRecord, report: NightReport) -> Publisher:
         self._log = ResultLog(self._folder.results_path)
         self._stack.callback(self._log.close)
-        publisher = self._stack.enter_context(publisher_of(report, record.t0_s, self._config.publish, self._log))
+        publisher = self._stack.enter_context(
+            publisher_of(report, record.t0_s, self._config.publish, self._log, self._around.context)
+        )
         self._options.announce(f"publishing on {publisher.address}, what was missed on {publisher.replay_address}")
         if self._log.repaired:
             self._options.announce(self._log.repaired)
         return publisher
 
 
-def bed_of(record: SessionRecord, session: Session) -> Bed:
+def bed_of(record: SessionRecord, session: Session, beliefs: Beliefs | None = None) -> Bed:
     """The bed of a session, before its first step. Its streams declare themselves in the steps."""
     return Bed(
         (),
@@ -279,7 +283,7 @@ def bed_of(record: SessionRecord, session: Session) -> Bed:
         record.channels,
         record.stall_s,
         REORDER_S,
-        breathing_of(session.bundle, record.breathing, record.t0_s),
+        breathing_of(session.bundle, record.breathing, record.t0_s, beliefs),
     )
 
 

@@ -91,10 +91,11 @@ def log_line(text: str) -> None:
 
 
 class NoticeLog:
-    """An overseer (see `bridges.overseer`) that logs each notice, and steps that were slow."""
+    """An overseer (see `bridges.overseer`) that logs each notice, and steps that were slow; of which `bed`, where there
+    are many."""
 
-    def __init__(self, wall: Callable[[], float] = time.monotonic) -> None:
-        self._wall = wall
+    def __init__(self, wall: Callable[[], float] = time.monotonic, bed: str = "") -> None:
+        self._wall, self._bed = wall, bed
         self._beat: float | None = None
         self._slow_said: float | None = None
         self._slow = 0
@@ -105,7 +106,7 @@ class NoticeLog:
             return
         if _log.isEnabledFor(logging.DEBUG):
             stage = result.stage or result.absent_reason
-            _say(logging.DEBUG, EPOCH, f"epoch {result.epoch}: {stage}", epoch=result.epoch, stage=result.stage)
+            self._say(logging.DEBUG, EPOCH, f"epoch {result.epoch}: {stage}", epoch=result.epoch, stage=result.stage)
         if latency_s is not None and latency_s > SLOW_S:
             self._slow_step(
                 f"epoch {result.epoch} took {latency_s:.2f} s, the model {result.compute_s:.2f} s", latency_s
@@ -115,7 +116,8 @@ class NoticeLog:
         """Each revision at level debug."""
         if _log.isEnabledFor(logging.DEBUG):
             said = f"{event.event_id} {event.revision}: {event.status} {event.kind} at {event.start_s:.1f} s"
-            _say(logging.DEBUG, "breathing_event", said, event_id=event.event_id, kind=event.kind, status=event.status)
+            fields = {"event_id": event.event_id, "kind": event.kind, "status": event.status}
+            self._say(logging.DEBUG, "breathing_event", said, **fields)
 
     def heartbeat(self, now_s: float) -> None:
         """One that is long overdue is a warning: something held the loop up."""
@@ -137,7 +139,7 @@ class NoticeLog:
         ]
         bad = notice.kind in _WARNINGS or notice.kind.endswith("_failed")
         level = logging.WARNING if bad else logging.INFO
-        _say(level, notice.kind, ": ".join(parts), detail=notice.detail, **fields)
+        self._say(level, notice.kind, ": ".join(parts), detail=notice.detail, **fields)
 
     def observe(self, reading: Reading) -> None:
         """Numbers are for the metrics."""
@@ -147,8 +149,13 @@ class NoticeLog:
         self._slow += 1
         if self._slow_said is not None and now - self._slow_said < SLOW_AGAIN_S:
             return
-        _say(logging.WARNING, SLOW_STEP, f"{SLOW_STEP}: {text}", seconds=round(seconds, 3), times=self._slow)
+        self._say(logging.WARNING, SLOW_STEP, f"{SLOW_STEP}: {text}", seconds=round(seconds, 3), times=self._slow)
         self._slow_said, self._slow = now, 0
+
+    def _say(self, level: int, event: str, text: str, **fields: Any) -> None:
+        if self._bed:
+            text, fields = f"{self._bed}: {text}", {"bed": self._bed, **fields}
+        _say(level, event, text, **fields)
 
 
 def _say(level: int, event: str, text: str, **fields: Any) -> None:

@@ -6,13 +6,14 @@ knows gaps; a stream that declares stream time in its description (see lsl_descr
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from hypnostream.bridges.lsl_config import reader_config, session_in_use
 from hypnostream.bridges.lsl_frames import Begin, Expect, Look, Message
 from hypnostream.bridges.lsl_settings import LslSettings as LslSettings  # the way in for whoever opens a source
 from hypnostream.bridges.lsl_streams import LiveStreams
-from hypnostream.bridges.lsl_supervisor import SupervisedReader
+from hypnostream.bridges.lsl_supervisor import LslReader, SupervisedReader
 from hypnostream.errors import UserError
 from hypnostream.stream.source import READER_RESTARTED, Arrival, Chunk, StreamInfo
 
@@ -22,14 +23,25 @@ _BACK_WITHIN_S = 3.0  # after the reader was started again; a stream that is not
 _LONGEST_LOOK_S = 5.0
 
 
+class StoppedError(UserError):
+    """Nobody waits for streams any more."""
+
+
 class LslSource:
     """The streams that fit, as they come and go. Stream time is this machine's LSL clock, or what the streams declare.
 
     Unless `required` is False (a session that goes on after a restart), it waits for the first streams and raises
-    UserError where there are none, or where they run on different clocks.
+    UserError where there are none, or where they run on different clocks, and StoppedError when `stop` says so before.
+    `reader` makes who reads, of what says what it is to be told first; default: a process of its own.
     """
 
-    def __init__(self, settings: LslSettings | None = None, required: bool = True) -> None:
+    def __init__(
+        self,
+        settings: LslSettings | None = None,
+        required: bool = True,
+        reader: Callable[[Callable[[], Begin]], LslReader] = SupervisedReader,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._settings = settings or LslSettings()
         self._config = reader_config(self._settings.private_session or session_in_use(), self._settings.known_peers)
         self._streams = LiveStreams(self._answer, choosing=required)
@@ -37,7 +49,8 @@ class LslSource:
         self._t0_s: float | None = None
         self._last_arrival = time.monotonic()
         self._back_until: float | None = None
-        self._reader = SupervisedReader(self._begin)
+        self._stop = stop
+        self._reader = reader(self._begin)
         if required:
             try:
                 self._wait_for_streams()
@@ -131,6 +144,10 @@ class LslSource:
         """The chunks of `take`."""
         return [arrival for arrival in self.take(timeout_s) if isinstance(arrival, Chunk)]
 
+    def tell(self, on_news: Callable[[], None]) -> None:
+        """Have this called, by another thread, when there is something to take, where the reader can say so."""
+        self._reader.on_news = on_news
+
     def close(self) -> None:
         """Lets go of the streams; their senders see one consumer less."""
         self._reader.close()
@@ -139,11 +156,13 @@ class LslSource:
 
     def _wait_for_streams(self) -> None:
         settings = self._settings
-        while self._streams.ahead_s is None:  # until it has started, nobody looks
+        while self._streams.ahead_s is None and not self._stop():  # until it has started, nobody looks
             self._take_frames(1.0)
         deadline = time.monotonic() + settings.resolve_timeout_s
-        while self._streams.matched < settings.minimum and time.monotonic() < deadline:
+        while self._streams.matched < settings.minimum and time.monotonic() < deadline and not self._stop():
             self._take_frames(deadline - time.monotonic())
+        if self._stop():
+            raise StoppedError("stopped before streams were found")
         if self._streams.matched < settings.minimum:
             raise UserError(self._none_found())
         settled, matched = time.monotonic() + settings.settle_s, self._streams.matched

@@ -17,6 +17,8 @@ _SESSION_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _PEER: Final = re.compile(r"[A-Za-z0-9_.:%-]{1,255}")
 _Ini = dict[tuple[str, str], str]  # by section and key
 
+# Where one process looks for the streams of many beds hundreds of outlets answer each time it asks.
+_SELDOM: Final[_Ini] = {("tuning", "ContinuousResolveInterval"): "1.0"}
 # liblsl asks for streams every 1.75 s and takes 0.64 s to learn a clock's offset: too slow to be back within a second.
 # Each time it asks it holds four ports of the 32 in LSL's range until the longest round trip is over, and who asks
 # often and waits long takes them all: then new outlets find no port in the range, and nobody finds them.
@@ -50,14 +52,15 @@ def private_lsl_config(session_id: str) -> str:
     return lsl_config(session_id)
 
 
-def reader_config(session_id: str | None = None, known_peers: Sequence[str] = ()) -> str:
-    """What the reader's liblsl gets: quick discovery, under the user's own file, under what is asked for here.
+def reader_config(session_id: str | None = None, known_peers: Sequence[str] = (), many: bool = False) -> str:
+    """What the reader's liblsl gets: quick discovery, for `many` beds less so; under the user's own file, under what
+    is asked for here.
 
     Raises UserError when that file is not what liblsl reads.
     """
     path = None if session_id is not None else config_file()
     own = _read(path) if path else {}
-    return _write(_QUICK | own | _settings(session_id, known_peers))
+    return _write(_QUICK | (_SELDOM if many else {}) | own | _settings(session_id, known_peers))
 
 
 def config_file() -> Path | None:

@@ -1,7 +1,8 @@
-"""What passes between a session and the process that reads LSL for it.
+"""What passes between a session, or a ward of them, and the process that reads LSL for it.
 
 A frame is two lengths (uint32, little-endian), a header of the first, and raw bytes of the second. The header is
-MessagePack: a list of messages. The bytes are the stamps (float64) and samples (float32) of those that carry samples.
+MessagePack: a list of messages, of which the first is `Of` where many beds share the process. The bytes are the stamps
+(float64) and samples (float32) of those that carry samples.
 """
 
 import struct
@@ -39,6 +40,24 @@ class Begin(Message, frozen=True):
     known: tuple[Known, ...]
     backlog_bytes: int
     t0_s: float | None = None
+
+
+class Together(Message, frozen=True):
+    """To the reader, first of all: many beds are to be read for. Each says `Begin` when it comes, of which the
+    configuration is this one's. `backlog_bytes` is for all of them."""
+
+    config: str
+    backlog_bytes: int
+
+
+class Of(Message, frozen=True):
+    """The messages that follow in this frame are of, or for, the bed of this number; without it, of the process."""
+
+    bed: int
+
+
+class Leave(Message, frozen=True):
+    """To the reader: this bed is read for no more."""
 
 
 class Expect(Message, frozen=True):
@@ -137,8 +156,8 @@ class Failed(Message, frozen=True):
     reason: str
 
 
-ToReader = Begin | Expect | Drop | Look | Crash
-FromReader = Alive | Found | Probe | Samples | Texts | Lost | Refused | Overflowed | Seen | Failed
+ToReader = Begin | Together | Of | Leave | Expect | Drop | Look | Crash
+FromReader = Of | Alive | Found | Probe | Samples | Texts | Lost | Refused | Overflowed | Seen | Failed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_reader: msgspec.msgpack.Decoder[list[ToReader]] = msgspec.msgpack.Decoder(list[ToReader])

@@ -7,12 +7,19 @@ and brings nothing forward.
 import math
 from dataclasses import dataclass
 
-OFTEN_S = 0.005  # as long as nobody said when seconds begin
-COARSE_S, FINE_S = 0.25, 0.003
+FINE_S = 0.003
 _WINDOW_S = 0.25  # of looking often for a sample that does not come
 _MARGIN_S = 0.01  # the looking begins so long before the usual moment,
 _EARLIER_S, _LATER = 0.02, 0.05  # which moves earlier by so much, later by such a share, as samples come
 _SILENT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look: `often_s` as long as nobody said when seconds begin, else `coarse_s` but for those moments."""
+
+    often_s: float = 0.005
+    coarse_s: float = 0.25
 
 
 @dataclass(slots=True)
@@ -29,8 +36,8 @@ class _Awaited:
 class Lookout:
     """All times are seconds on the clock of the stamps. Single-threaded."""
 
-    def __init__(self, t0_s: float | None = None) -> None:
-        self._t0_s = t0_s
+    def __init__(self, t0_s: float | None = None, pace: Pace | None = None) -> None:
+        self._t0_s, self._pace = t0_s, pace or Pace()
         self._streams: dict[str, _Awaited] = {}
         self._coarse_s = -math.inf
 
@@ -49,7 +56,7 @@ class Lookout:
 
     def due(self, now_s: float) -> list[str] | None:
         """Who is to be looked at now: None is everyone, [] nobody."""
-        if self._t0_s is None or now_s - self._coarse_s >= COARSE_S or now_s < self._coarse_s:
+        if self._t0_s is None or now_s - self._coarse_s >= self._pace.coarse_s or now_s < self._coarse_s:
             self._coarse_s = now_s
             return None
         return [stream_id for stream_id, stream in self._streams.items() if self._opens_s(stream, now_s) <= now_s]
@@ -84,9 +91,9 @@ class Lookout:
     def wait_s(self, now_s: float) -> float:
         """How long nobody needs to look."""
         if self._t0_s is None:
-            return OFTEN_S
+            return self._pace.often_s
         opens_s = min((self._opens_s(stream, now_s) for stream in self._streams.values()), default=math.inf)
-        return max(min(opens_s, self._coarse_s + COARSE_S) - now_s, FINE_S if opens_s <= now_s else 0.0)
+        return max(min(opens_s, self._coarse_s + self._pace.coarse_s) - now_s, FINE_S if opens_s <= now_s else 0.0)
 
     def _opens_s(self, stream: _Awaited, now_s: float) -> float:
         """When to begin to look often: in the past as long as it is to be done."""

@@ -5,16 +5,18 @@ import sys
 import threading
 import time
 from collections import deque
+from io import BufferedReader, RawIOBase
 from typing import BinaryIO, Final, cast
 
 import msgspec
 
-from hypnostream.bridges.lsl_frames import Begin, FromReader, Message, frame, read_reports
+from hypnostream.bridges.lsl_frames import Begin, FromReader, Message, Together, frame, read_reports
 from hypnostream.bridges.own_process import own_environment
 
 HUNG_AFTER_S: Final = 2.0
 _STARTS_WITHIN_S = 15.0
 _MOST_WAITING_BYTES = 8 << 20  # beyond these what comes waits in the other process
+_BUFFER_BYTES = 1 << 16
 _LONGEST_WAIT_S = 0.1
 _END_S = 1.0
 Frame = tuple[list[FromReader], bytearray]
@@ -23,7 +25,7 @@ Frame = tuple[list[FromReader], bytearray]
 class ReaderProcess:
     """One life of the reader. A thread takes its frames from the pipe; `take` hands them on."""
 
-    def __init__(self, begin: Begin) -> None:
+    def __init__(self, begin: Begin | Together) -> None:
         self._process = subprocess.Popen(  # as own_command has it
             [sys.executable, "-P", "-m", "hypnostream.bridges.lsl_reader"],
             stdin=subprocess.PIPE,
@@ -53,10 +55,10 @@ class ReaderProcess:
         """Whether there are frames to take."""
         return bool(self._frames)
 
-    def send(self, message: Message) -> None:
-        """Tells it something. One that is gone hears nothing; that shows elsewhere."""
+    def send(self, *messages: Message) -> None:
+        """Tells it something, in one frame. One that is gone hears nothing; that shows elsewhere."""
         try:
-            cast(BinaryIO, self._process.stdin).write(frame([message]))
+            cast(BinaryIO, self._process.stdin).write(frame(messages))
         except (OSError, ValueError):  # ValueError: its pipe was closed here, and no other has taken over yet
             return
 
@@ -123,15 +125,16 @@ class ReaderProcess:
                 pipe.close()
 
     def _listen(self) -> None:
-        stream = cast(BinaryIO, self._process.stdout)
+        pipe = cast(RawIOBase, self._process.stdout)
         try:
-            while (body := read_reports(stream)) is not None:
-                size = len(body[1])
-                with self._changed:
-                    self._changed.wait_for(lambda: self._bytes < self._most_bytes)
-                    self._frames.append((body, size))
-                    self._bytes += size
-                    self._changed.notify_all()
+            with BufferedReader(pipe, _BUFFER_BYTES) as stream:
+                while (body := read_reports(stream)) is not None:
+                    size = len(body[1])
+                    with self._changed:
+                        self._changed.wait_for(lambda: self._bytes < self._most_bytes)
+                        self._frames.append((body, size))
+                        self._bytes += size
+                        self._changed.notify_all()
         except (OSError, ValueError, msgspec.DecodeError):  # it died in the middle of a word
             pass
         finally:

@@ -1,11 +1,11 @@
-"""The process that reads LSL for a session: all that is native of LSL happens here, and may die here.
+"""The process that reads LSL, for one session or for the beds of a ward: all that is native of LSL happens here, and
+may die here.
 
 It is told what to look for on its standard input, and what it reads goes to its standard output (see lsl_frames). It
 ends when its input does. `lsl.py` starts it, watches it and starts it again.
 """
 
-import ctypes
-import math
+import heapq
 import os
 import queue
 import signal
@@ -17,223 +17,109 @@ from typing import BinaryIO
 import pylsl
 
 from hypnostream.bridges.lsl_backlog import Backlog
-from hypnostream.bridges.lsl_frames import (
-    Alive,
-    Begin,
-    Crash,
-    Drop,
-    Expect,
-    Failed,
-    Found,
-    Known,
-    Look,
-    Lost,
-    Message,
-    Refused,
-    Samples,
-    Seen,
-    ToReader,
-    read_commands,
-)
-from hypnostream.bridges.lsl_inlet import Inlet, RefusedStreamError
-from hypnostream.bridges.lsl_lookout import COARSE_S, OFTEN_S, Lookout
-from hypnostream.bridges.lsl_roster import MOST_STREAMS, Announced, Roster
+from hypnostream.bridges.lsl_bed_reader import BedReader
+from hypnostream.bridges.lsl_frames import Alive, Begin, Failed, Leave, Of, Together, ToReader, read_commands
+from hypnostream.bridges.lsl_lookout import Pace
+from hypnostream.bridges.lsl_sight import Sight
 
 _ALIVE_EVERY_S = 0.5
-_LOOK_AROUND_S, _LOOK_AROUND_HURRIED_S = 0.25, 0.05
-_HURRIED_FOR_S = 5.0
-_SETTLE_S = 0.25  # outlets of one machine answer one after another; the first streams get their names in order
-_ASTRAY_S = 1.0  # more than this, and stream time is not what it was thought to be
-_FORGET_S = 1.5  # an outlet that answers no query for so long is not there
-_LEAVE_WITH_LSL = (
-    8 << 20
-)  # a sender that is ahead of time is left to wait in liblsl's buffers, where nothing is dropped
-_Opened = tuple[Known, "Inlet | Exception"]
+_IDLE_S = 0.25  # after so long commands are looked for, whoever has none
+# Of hundreds of beds each look costs what it costs one bed; what each says of a second is looked for when it is due.
+_PACE_TOGETHER = Pace(often_s=0.1, coarse_s=1.0)
+_LOOK_AROUND_TOGETHER_S = 0.5
+_FORGET_TOGETHER_S = 4.0  # lsl_config asks less often where many are asked
+_Commands = queue.SimpleQueue[tuple[int, ToReader]]  # with the number of the bed that says it
 
 
-class Reader:
-    """The loop: look around, open, pull, tell. Single-threaded but for the opening of streams."""
+class Readers:
+    """All who are read for, each when something is due for it. Alone (`together` False) the one there is has number 0
+    and its faults are the process's; together a bed's faults are its own."""
 
-    def __init__(self, begin: Begin, commands: "queue.SimpleQueue[ToReader]", backlog: Backlog) -> None:
-        self._commands = commands
-        self._backlog = backlog
-        self._roster = Roster(begin.known)
-        self._uids_before = {known.uid for known in begin.known}
-        self._lookout = Lookout(begin.t0_s)
-        self._inlets: dict[str, Inlet] = {}
-        self._clock_ahead_s = 0.0  # LSL's clock, of that of the stamps: that is another where streams declare it
-        self._opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
-        self._refused: set[str] = set()
-        self._around_at = 0.0
+    def __init__(self, commands: _Commands, backlog: Backlog, sight: Sight, together: bool) -> None:
+        self._commands, self._backlog, self._sight, self._together = commands, backlog, sight, together
+        self._readers: dict[int, BedReader] = {}
+        self._due: list[tuple[float, int]] = []
         self._alive_at = 0.0
-        self._first_seen: float | None = None if not begin.known else 0.0
-        self._hurried_until = time.monotonic() + _HURRIED_FOR_S
-        self._resolver: pylsl.ContinuousResolver | None = None
-        try:
-            self._resolver = pylsl.ContinuousResolver(pred=begin.query, forget_after=_FORGET_S)
-        except RuntimeError:
-            self._refuse("", "", f"{begin.query!r} is no query that LSL understands")
 
     def turn(self) -> float:
         """Everything that is to be done now; returns how many seconds may be slept."""
         while not self._commands.empty():
-            self._obey(self._commands.get())
+            self.obey(*self._commands.get())
         at = time.monotonic()
         if at >= self._alive_at:
             self._alive_at = at + _ALIVE_EVERY_S
             self._backlog.put([Alive(float(pylsl.local_clock()) - time.monotonic())])
-        if at >= self._around_at:
-            self._look_around(at)
-        while not self._opened.empty():
-            self._welcome(*self._opened.get())
-        self._pull()
-        return self._rest_s()
-
-    def _rest_s(self) -> float:
-        """How long nothing needs to be done."""
-        around_s = max(0.0, self._around_at - time.monotonic())
-        if not self._inlets:
-            return min(COARSE_S, around_s)
-        if not all(inlet.ready for inlet in self._inlets.values()):
-            return min(OFTEN_S, around_s)
-        return min(self._lookout.wait_s(self._now_s()), around_s)
-
-    def _now_s(self) -> float:
-        """Now, on the clock of the stamps."""
-        return float(pylsl.local_clock()) - self._clock_ahead_s
-
-    def _look_around(self, at: float) -> None:
-        hurried = self._roster.missing or at < self._hurried_until
-        self._around_at = at + (_LOOK_AROUND_HURRIED_S if hurried else _LOOK_AROUND_S)
-        infos = {info.uid(): info for info in self._resolver.results()} if self._resolver else {}
-        if infos and self._first_seen is None:
-            self._first_seen = at
-        if not infos or self._first_seen is None or at < self._first_seen + _SETTLE_S:
-            return
-        announced = [
-            Announced(uid, info.name(), info.type(), info.source_id(), info.hostname()) for uid, info in infos.items()
-        ]
-        for known in self._roster.take_up(announced, at):
-            if known.stream_id in self._inlets:
-                self._close(known.stream_id, "its sender hung, and another took its place")
-            threading.Thread(target=self._open, args=(infos[known.uid], known), daemon=True).start()
-        if self._roster.full:
-            self._refuse("full", "", f"more than {MOST_STREAMS} streams match; name fewer by a predicate")
-
-    def _open(self, info: pylsl.StreamInfo, known: Known) -> None:
-        try:
-            self._opened.put((known, Inlet(info, known, known.uid in self._uids_before)))
-        except Exception as error:  # it is told where it matters
-            self._opened.put((known, error))
-
-    def _welcome(self, known: Known, inlet: "Inlet | Exception") -> None:
-        self._hurried_until = time.monotonic() + _HURRIED_FOR_S
-        if isinstance(inlet, Inlet):
-            self._inlets[known.stream_id] = inlet
-            self._roster.opened(known.stream_id, time.monotonic())
-            self._backlog.put([Found(known, inlet.description, inlet.text)])
-            return
-        if isinstance(inlet, RefusedStreamError):
-            self._roster.refuse(known.stream_id)
-            self._refuse(known.uid, known.stream_id, str(inlet))
-        else:
-            self._roster.lost(known.stream_id, time.monotonic())
-            self._refuse(known.uid, known.stream_id, "it was announced and did not open")
-
-    def _pull(self) -> None:
-        now_s = self._now_s()
-        due = self._lookout.due(now_s)
-        declared_s = -math.inf
-        messages: list[Message] = []
-        raw: list[bytes] = []
-        for stream_id, inlet in list(self._inlets.items()):
-            try:
-                if (probe := inlet.probe()) is not None:
-                    self._backlog.put([probe])
-                if not inlet.ready or (due is not None and stream_id not in due):
-                    continue
-                if inlet.description.stream_clock and self._backlog.bytes > _LEAVE_WITH_LSL:
-                    continue
-                pulled = inlet.pull() if due is None or inlet.waiting() else None
-            except pylsl.util.LostError:
-                self._close(stream_id, "its sender is gone")
-                self._roster.lost(stream_id, time.monotonic())
+        while self._due and self._due[0][0] <= at:
+            _, bed = heapq.heappop(self._due)
+            if (reader := self._readers.get(bed)) is None:
                 continue
-            newest_s = None
-            if pulled is not None:
-                self._roster.heard(stream_id, time.monotonic())
-                message, body, newest_s = pulled
-                if inlet.description.stream_clock and newest_s is not None:
-                    declared_s = max(declared_s, newest_s)
-                if isinstance(message, Samples):
-                    messages.append(message)
-                    raw.append(body)
-                else:
-                    self._backlog.put([message])
-            self._lookout.looked(
-                stream_id, now_s, None if newest_s is None else newest_s + inlet.offset_s, inlet.rate_hz
-            )
-        if messages:
-            self._backlog.put(messages, b"".join(raw), droppable=True)
-        if due is None and math.isfinite(declared_s) and abs(now_s - declared_s) > _ASTRAY_S:
-            self._clock_ahead_s += now_s - declared_s
-            self._lookout.begin_anew()
+            try:
+                rest_s = reader.turn()
+            except Exception as error:
+                if not self._together:
+                    raise
+                self._fail(bed, error)
+            else:
+                heapq.heappush(self._due, (time.monotonic() + rest_s, bed))
+        due_at = self._due[0][0] if self._due else at + _IDLE_S
+        return min(max(0.0, due_at - time.monotonic()), _IDLE_S)
 
-    def _close(self, stream_id: str, why: str) -> None:
-        del self._inlets[stream_id]
-        self._lookout.forget(stream_id)
-        self._around_at = 0.0
-        self._backlog.put([Lost(stream_id, why)])
+    def obey(self, bed: int, command: ToReader) -> None:
+        """A command of a bed; of one that is not read for, only `Begin` means anything."""
+        if isinstance(command, Begin):
+            known = bed in self._readers
+            pace = _PACE_TOGETHER if self._together else Pace()
+            self._readers[bed] = BedReader(command, self._backlog, self._sight, bed, pace)
+            if not known:
+                heapq.heappush(self._due, (0.0, bed))
+        elif isinstance(command, Leave):
+            self._readers.pop(bed, None)
+            self._due = [each for each in self._due if each[1] != bed]
+            heapq.heapify(self._due)
+        elif bed in self._readers:
+            self._readers[bed].obey(command)
 
-    def _refuse(self, key: str, name: str, why: str) -> None:
-        if key not in self._refused and len(self._refused) < 1000:
-            self._refused.add(key)
-            self._backlog.put([Refused(name, why)])
-
-    def _obey(self, command: ToReader) -> None:
-        match command:
-            case Expect(t0_s):
-                self._lookout.expect(t0_s)
-            case Drop(stream_id):
-                if self._inlets.pop(stream_id, None) is not None:
-                    self._lookout.forget(stream_id)
-                    self._roster.refuse(stream_id)
-            case Look():
-                infos = pylsl.resolve_streams(0.5)
-                self._backlog.put([Seen(tuple((info.name()[:40], info.type()[:20]) for info in infos[:100]))])
-            case Crash(hang):
-                while hang:
-                    time.sleep(1.0)
-                ctypes.string_at(0)
+    def _fail(self, bed: int, error: Exception) -> None:
+        del self._readers[bed]
+        self._backlog.put([Failed(f"{type(error).__name__}: {error}")], bed=bed)
 
 
-def _listen(stream: BinaryIO, commands: "queue.SimpleQueue[ToReader]") -> None:
-    """Hands on what the session says; the end of that is the end of this process, whatever it is at."""
+def _listen(stream: BinaryIO, commands: _Commands) -> None:
+    """Hands on what the sessions say; the end of that is the end of this process, whatever it is at."""
     try:
         while (said := read_commands(stream)) is not None:
+            bed = 0
             for command in said:
-                commands.put(command)
+                if isinstance(command, Of):
+                    bed = command.bed
+                else:
+                    commands.put((bed, command))
     finally:
         os._exit(0)
 
 
 def main() -> None:
-    """Read until the session ends."""
+    """Read until the sessions end."""
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the session, which ends us in its own time
         signal.signal(number, signal.SIG_IGN)
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no frame
-    commands: queue.SimpleQueue[ToReader] = queue.SimpleQueue()
+    commands: _Commands = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, commands), daemon=True).start()
-    begin = commands.get()
-    if not isinstance(begin, Begin):
+    _, first = commands.get()
+    if not isinstance(first, Begin | Together):
         raise SystemExit(2)
-    pylsl.set_config_content(begin.config)
-    backlog = Backlog(out, begin.backlog_bytes)
+    pylsl.set_config_content(first.config)
+    backlog = Backlog(out, first.backlog_bytes)
     try:
-        reader = Reader(begin, commands, backlog)
+        if isinstance(first, Begin):
+            readers = Readers(commands, backlog, Sight(first.query), together=False)
+            readers.obey(0, first)
+        else:
+            sight = Sight(None, _LOOK_AROUND_TOGETHER_S, _FORGET_TOGETHER_S)
+            readers = Readers(commands, backlog, sight, together=True)
         while True:
-            time.sleep(reader.turn())
+            time.sleep(readers.turn())
     except Exception as error:
         backlog.put([Failed(f"{type(error).__name__}: {error}")])
         backlog.flush(1.0)

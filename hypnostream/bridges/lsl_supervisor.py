@@ -2,24 +2,58 @@
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from hypnostream.bridges.lsl_frames import Begin, Message
+from hypnostream.bridges.lsl_frames import Begin, Message, Together
 from hypnostream.bridges.lsl_process import Frame, ReaderProcess
 
 _PAUSES_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)  # before each further start of a reader that did not live
 _WELL_AFTER_S = 10.0
 
 
+class LslReader(Protocol):
+    """Who reads LSL for a session: a process of its own, or a share in one."""
+
+    reason: str  # the last that it said before it ended, if it said why
+    on_news: Callable[[], None] | None  # called by another thread when there is something to take, where one can
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        ...
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are frames to take."""
+        ...
+
+    def send(self, message: Message) -> None:
+        """Tells it something. What must last through a restart is for the session's `Begin` to say again."""
+        ...
+
+    def take(self, timeout_s: float) -> Frame | None:
+        """The oldest frame; None when there is none within `timeout_s`, or within a tenth of a second."""
+        ...
+
+    def restarted(self) -> str | None:
+        """What befell the one before, once, after another took over."""
+        ...
+
+    def close(self) -> None:
+        """Ends it in good order."""
+        ...
+
+
 class SupervisedReader:
     """The reader, whichever process it is just now. `begin` says what a new one is told first."""
 
-    def __init__(self, begin: Callable[[], Begin]) -> None:
+    def __init__(self, begin: Callable[[], Begin | Together]) -> None:
         self._begin = begin
         self._deaths = 0
         self._restart_at: float | None = None
         self._restarted: str | None = None
-        self.reason = ""  # the last that it said before it ended, if it said why
+        self.reason = ""
+        self.on_news: Callable[[], None] | None = None
         self._process = ReaderProcess(begin())
 
     @property
@@ -32,9 +66,9 @@ class SupervisedReader:
         """Whether there are frames to take."""
         return self._process.waiting
 
-    def send(self, message: Message) -> None:
+    def send(self, *messages: Message) -> None:
         """Tells it something. What must last through a restart is for `begin` to say again."""
-        self._process.send(message)
+        self._process.send(*messages)
 
     def take(self, timeout_s: float) -> Frame | None:
         """The oldest frame; None when there is none within `timeout_s`, or within a tenth of a second."""

@@ -14,7 +14,6 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from msgspec.structs import replace
 
 SCHEMA: Final = "hypnostream.message"
 VERSION: Final = "1.0"
@@ -41,7 +40,13 @@ KEEPING_FAILED: Final = "keeping_failed"  # what comes in is not on disk: to be 
 KEEPING_RESTORED: Final = "keeping_restored"
 WALL_CLOCK_SET: Final = "wall_clock_set"  # this machine's time of day was moved by `seconds` against stream time
 BACKEND_FAILED: Final = "backend_failed"  # what was asked for does not run the model, onnxruntime does; see `detail`
+BED_BEGUN: Final = "bed_begun"  # of a ward: `subject` is the bed, `detail` where it publishes
+BED_FAILED: Final = "bed_failed"  # its session could not begin, or broke off for the reason `detail`; it is tried again
+BED_ENDED: Final = "bed_ended"  # its session is over, `detail` says where its report is
+BED_REMOVED: Final = "bed_removed"  # it is no longer one of the ward's
+BED_REFUSED: Final = "bed_refused"  # of the file `subject`: it is wrong, and what it said before holds
 PROCESS_STATES: Final = (
+    BED_FAILED,
     BACKEND_FAILED,
     WALL_CLOCK_SET,
     SESSION_RESUMED,
@@ -266,14 +271,6 @@ def decode(body: bytes) -> Message:
         raise
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors; deep nesting is the other
         raise MessageError(f"not a message: {error}") from error
-
-
-def same_said(before: Message, again: Message) -> bool:
-    """Whether two messages say the same, but for when, by which process, and how late."""
-    before, again = (replace(message, time=again.time, origin=again.origin) for message in (before, again))
-    if isinstance(before, EpochMessage | EventMessage) and isinstance(again, EpochMessage | EventMessage):
-        before, again = replace(before, latency_s=None), replace(again, latency_s=None)
-    return before == again
 
 
 def status_topic(state: str) -> str:

@@ -11,13 +11,14 @@ from hypnostream.config import BedConfig
 
 
 @contextmanager
-def overseers_of(config: BedConfig, metrics: str | None = None) -> Iterator[tuple[Overseer, ...]]:
-    """The overseers of one session, until it is over. `metrics` stands above the configuration's address.
+def overseers_of(config: BedConfig, metrics: str | None = None, alone: bool = True) -> Iterator[tuple[Overseer, ...]]:
+    """The overseers of one session, until it is over. `metrics` stands above the configuration's address. One that is
+    not `alone` in its process says which bed it is in its logs, and is not what the service manager watches.
 
     UserError: the address for metrics is refused or taken.
     """
     with ExitStack() as stack:
-        overseers: list[Overseer] = [NoticeLog(), ServiceManager()]
+        overseers: list[Overseer] = [NoticeLog(), ServiceManager()] if alone else [NoticeLog(bed=config.name)]
         address = metrics or config.metrics.address
         if address is not None:
             starting_s = config.lsl.timeout_s + STARTING_S

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import zmq
 from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
@@ -92,7 +94,7 @@ class Opened:
 def opened_for(config: BedConfig, stretches: bool) -> Opened:
     """What a bed's configuration names; with `stretches`, for recordings at full speed."""
     bundle = bundle_of(config)
-    return Opened(bundle, choose_backend(bundle, config.model, stretches))
+    return Opened(bundle, choose_backend(bundle, config.model, stretches=stretches))
 
 
 def replay(
@@ -194,10 +196,17 @@ def reference_events(
     return read_reference_events(options.reference, t0_s=t0_s, recording_start_utc=start_utc)
 
 
-def publisher_of(report: NightReport, t0_s: float, publish: PublishSection, log: ResultLog | None = None) -> Publisher:
+def publisher_of(
+    report: NightReport,
+    t0_s: float,
+    publish: PublishSection,
+    log: ResultLog | None = None,
+    context: zmq.Context[Any] | None = None,
+) -> Publisher:
     """A publisher that speaks for this session, whose epoch 0 begins at stream time `t0_s`.
 
-    With a `log` it answers who asks for what was missed.
+    With a `log` it answers who asks for what was missed. `context` is for one that asks no keys: who may come in with
+    which is answered once a context.
     """
     return Publisher(
         publish.address,
@@ -210,4 +219,5 @@ def publisher_of(report: NightReport, t0_s: float, publish: PublishSection, log:
         replay_address=None if log is None else publish.replay or replay_address_of(publish.address),
         insecure=publish.insecure,
         curve=gate_of(publish),
+        context=context if publish.keys is None else None,
     )

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from hypnostream.bridges.messages import ANNOTATION
 from hypnostream.bridges.sayable import sayable
+from hypnostream.engine.asking import Asking
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bed_state import Said
 from hypnostream.engine.respiration.event import Event
@@ -96,25 +97,104 @@ def replay_steps(source: Source, clock: Clock) -> Iterator[Step]:
         yield Step(clock.now(), tuple(chunks))
 
 
-def live_steps(source: LiveSource, clock: Clock) -> Iterator[Step]:
-    """What comes, as it comes, until the source is exhausted.
+class LiveSteps:
+    """What comes from a live source, as steps of the session's clock; a step may be asked for each `wait_s`, or sooner.
 
     If this process, or the machine, stood still, no one knows at once that nothing came meanwhile: what was sent may
     still be on its way from the reader. Until that had time to come, time has not passed.
     """
-    wait_s = max(clock.wall_s(READ_S), LEAST_READ_S)
-    a_wall_second = 1 / clock.wall_s(1.0) if clock.wall_s(1.0) else 0.0  # in seconds of the session
-    known_s = before_s = clock.now()
-    caught_up_s = -math.inf
+
+    def __init__(self, source: LiveSource, clock: Clock) -> None:
+        self._source, self._clock = source, clock
+        self.wait_s = max(clock.wall_s(READ_S), LEAST_READ_S)
+        # In seconds of the session, in which the catching up is counted:
+        self._a_wall_second = 1 / clock.wall_s(1.0) if clock.wall_s(1.0) else 0.0
+        self._known_s = self._before_s = clock.now()
+        self._caught_up_s = -math.inf
+
+    def take(self, wait_s: float) -> Step:
+        """What came since the last one; waits up to `wait_s` on the wall for the first of it."""
+        arrivals = self._source.take(wait_s)
+        now_s = self._clock.now()
+        if now_s - self._before_s > (self.wait_s + CATCH_UP_S) * self._a_wall_second:
+            self._caught_up_s = now_s + CATCH_UP_S * self._a_wall_second
+        if now_s >= self._caught_up_s:
+            self._known_s = now_s
+        self._before_s = now_s
+        return Step(self._known_s, tuple(arrivals))
+
+
+def live_steps(source: LiveSource, clock: Clock) -> Iterator[Step]:
+    """What comes, as it comes, until the source is exhausted."""
+    steps = LiveSteps(source, clock)
     while not source.exhausted:
-        arrivals = source.take(wait_s)
-        now_s = clock.now()
-        if now_s - before_s > (wait_s + CATCH_UP_S) * a_wall_second:
-            caught_up_s = now_s + CATCH_UP_S * a_wall_second
-        if now_s >= caught_up_s:
-            known_s = now_s
-        before_s = now_s
-        yield Step(known_s, tuple(arrivals))
+        yield steps.take(steps.wait_s)
+
+
+class DrivenBed:
+    """A bed and what is done around each of its steps: it is written down before, and what follows is said after.
+
+    Alone it is driven by `take`; among many by `begin`, whose work someone does, and `say`, one step at a time.
+    `timed`: results come when they can, so how late they are can be told. `outcome` is gone on with where given.
+    """
+
+    def __init__(
+        self,
+        bed: Bed,
+        sinks: Sequence[Sink],
+        timed: bool = True,
+        keeper: Keeper | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        self.bed, self.sinks, self.outcome = bed, sinks, outcome or Outcome()
+        self._timed, self._keeper = timed, keeper
+        self._step, self._arrived = Step(0.0), 0.0
+        self._next_beat_s: float | None = None
+
+    def take(self, step: Step) -> None:
+        """All of a step."""
+        self._write_down(step)
+        self.say(self.bed.step(step))
+
+    def take_all(self, steps: Iterable[Step], stop: Callable[[], bool] = lambda: False) -> None:
+        """Take steps until there are none, or `stop` says so."""
+        started = time.perf_counter()
+        coming = iter(steps)
+        while not stop():
+            at = time.perf_counter()
+            step = next(coming, None)
+            self.outcome.read_s += time.perf_counter() - at
+            if step is None:
+                break
+            self.take(step)
+        self.outcome.wall_s += time.perf_counter() - started
+
+    def begin(self, step: Step) -> Asking[Said]:
+        """The work of a step, for someone who puts together what beds ask for."""
+        self._write_down(step)
+        return self.bed.asking(step)
+
+    def say(self, said: Said) -> None:
+        """Tell the sinks what the work came to."""
+        step, bed = self._step, self.bed
+        self.outcome.bed_s += time.perf_counter() - self._arrived
+        # A sample that is here proves that it is so late; a live clock, set after the first ones came, lags a little.
+        now_s = max(step.now_s, bed.reached_s)
+        _say(said, self.sinks, now_s, self._arrived if self._timed else None, self.outcome)
+        if self._keeper is not None and any(result.final for result in said.results):
+            self._keeper.epoch_closed(bed, step.now_s)
+        if self._next_beat_s is None:
+            self._next_beat_s = step.now_s + HEARTBEAT_S if self._timed else now_s
+        if now_s >= self._next_beat_s:
+            for sink in self.sinks:
+                sink.heartbeat(now_s)
+            # For a minute between two reads one sign is enough.
+            self._next_beat_s = max(self._next_beat_s + HEARTBEAT_S, now_s)
+
+    def _write_down(self, step: Step) -> None:
+        self._step, self._arrived = step, time.perf_counter()
+        if self._keeper is not None:
+            self._keeper.before(step)
 
 
 def run(
@@ -146,35 +226,11 @@ def drive(
 ) -> Outcome:
     """Take steps until there are none, or `stop` says so, and tell the sinks what the bed says of each.
 
-    `timed`: results came when they could, so how late they are can be told. `outcome` is gone on with where given.
+    `timed`, `keeper` and `outcome` are as for `DrivenBed`.
     """
-    outcome, started = outcome or Outcome(), time.perf_counter()
-    next_beat_s: float | None = None
-    coming = iter(steps)
-    while not stop():
-        at = time.perf_counter()
-        step = next(coming, None)
-        arrived = time.perf_counter()
-        outcome.read_s += arrived - at
-        if step is None:
-            break
-        if keeper is not None:
-            keeper.before(step)
-        said = bed.step(step)
-        outcome.bed_s += time.perf_counter() - arrived
-        # A sample that is here proves that it is so late; a live clock, set after the first ones came, lags a little.
-        now_s = max(step.now_s, bed.reached_s)
-        _say(said, sinks, now_s, arrived if timed else None, outcome)
-        if keeper is not None and any(result.final for result in said.results):
-            keeper.epoch_closed(bed, step.now_s)
-        if next_beat_s is None:
-            next_beat_s = step.now_s + HEARTBEAT_S if timed else now_s
-        if now_s >= next_beat_s:
-            for sink in sinks:
-                sink.heartbeat(now_s)
-            next_beat_s = max(next_beat_s + HEARTBEAT_S, now_s)  # for a minute between two reads one sign is enough
-    outcome.wall_s += time.perf_counter() - started
-    return outcome
+    driven = DrivenBed(bed, sinks, timed, keeper, outcome)
+    driven.take_all(steps, stop)
+    return driven.outcome
 
 
 def finish(bed: Bed, sinks: Sequence[Sink], outcome: Outcome, end_s: float, now_s: float, timed: bool = True) -> None:

@@ -4,11 +4,12 @@ import logging
 from contextlib import suppress
 from typing import NamedTuple
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
-from hypnostream.bridges.messages import Message, StatusMessage, decode, encode, same_said
+from hypnostream.bridges.messages import EpochMessage, EventMessage, Message, StatusMessage, decode, encode
 from hypnostream.bridges.result_log import ResultLog
 
+ROUNDING = 1e-5  # a bed among many, computed again alone, adds up its sums in another order
 _logger = logging.getLogger(__name__)
 
 
@@ -37,3 +38,21 @@ def said_again(log: ResultLog, message: Message, body: bytes) -> SaidAgain:
         message = replace(message, seq=log.last_seq.get(message.topic, -1) + 1)
         return SaidAgain(message, encode(message), True)
     return SaidAgain(message, bodies[0], True)
+
+
+def same_said(before: Message, again: Message) -> bool:
+    """Whether two messages say the same, but for when, by which process, how late, and how the model rounded."""
+    before, again = (replace(message, time=again.time, origin=again.origin) for message in (before, again))
+    if isinstance(before, EpochMessage | EventMessage) and isinstance(again, EpochMessage | EventMessage):
+        before, again = replace(before, latency_s=None), replace(again, latency_s=None)
+    if isinstance(before, EpochMessage) and isinstance(again, EpochMessage):
+        ours, theirs = (astuple(each.probabilities) for each in (before, again))
+        if max(abs(one - other) for one, other in zip(ours, theirs, strict=True)) <= ROUNDING:
+            before = _with_numbers_of(again, before)
+    return before == again
+
+
+def _with_numbers_of(again: EpochMessage, before: EpochMessage) -> EpochMessage:
+    weights = {channel.name: channel.weight for channel in again.channels}
+    channels = tuple(replace(each, weight=weights.get(each.name, each.weight)) for each in before.channels)
+    return replace(before, probabilities=again.probabilities, confidence=again.confidence, channels=channels)

@@ -79,6 +79,10 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended_utc: datetime | None = None
 
 
+# Made here: msgspec crashes when two threads use a type for the first time at once.
+_decoder = msgspec.json.Decoder(SessionRecord)
+
+
 class SessionFolder:
     """The places of a session's files in `path`."""
 
@@ -98,7 +102,7 @@ class SessionFolder:
     def read(self) -> SessionRecord:
         """What the session is. Raises UserError when the folder holds none."""
         try:
-            return msgspec.json.decode(read_bounded(self.record_path, 1 << 20), type=SessionRecord)
+            return _decoder.decode(read_bounded(self.record_path, 1 << 20))
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"{self.path} is a folder, but not of a session: session.json: {reason}") from error

@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C ask for an orderly end; a second Ctrl-C is as rude as ever."""
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,29 @@ class Stop:
     def ask(self, *_: object) -> None:
         """A signal came."""
         self.asked = True
+
+
+class LeftError(Exception):
+    """A session was left as it is, to be taken up again."""
+
+
+class BedStop(Stop):
+    """Asks one of many beds to end its session in order, or to `leave` it to be taken up again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaving = False
+        self.asked_now = threading.Event()
+
+    def ask(self, *_: object) -> None:
+        """End it."""
+        super().ask()
+        self.asked_now.set()
+
+    def leave(self) -> None:
+        """Leave it."""
+        self.leaving = True
+        self.ask()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hypnostream.errors import UserError
 
 def doctor(
     peers: Annotated[list[str] | None, typer.Argument(metavar="PEER", help="With --lsl-config: who sends.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A bed's TOML file.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A bed's TOML file, or a ward's.")] = None,
     lsl_config: Annotated[
         bool, typer.Option("--lsl-config", help="Print an lsl_api.cfg for a network without multicast.")
     ] = False,
@@ -19,7 +19,7 @@ def doctor(
 ) -> None:
     """Examine this machine before a night. Exit code 1 when there is a problem."""
     from hypnostream.bridges.doctor import PROBLEM, run_doctor, to_text, worst
-    from hypnostream.config import BedConfig, load_config
+    from hypnostream.config import BedConfig, bed_config, is_ward, read_toml
 
     if lsl_config:
         from hypnostream.bridges.lsl_config import lsl_config as lsl_config_for
@@ -30,7 +30,13 @@ def doctor(
         return
     if peers:
         raise UserError(f"doctor takes machines only with --lsl-config, not {' '.join(peers)!r}")
-    checks = run_doctor(BedConfig() if config is None else load_config(config))
+    raw = {} if config is None else read_toml(config)
+    if config is not None and is_ward(raw):
+        from hypnostream.bridges.doctor_ward import examine_ward
+
+        checks = examine_ward(config)
+    else:
+        checks = run_doctor(BedConfig() if config is None else bed_config(raw, config))
     if as_json:
         said = [{"name": c.name, "state": c.state, "said": c.said, "todo": c.todo} for c in checks]
         typer.echo(json.dumps({"worst": worst(checks), "checks": said}, indent=2, ensure_ascii=False))

@@ -83,6 +83,13 @@ class Session:
         self._slot.write(state.model)
         self.state = replace(copy.deepcopy(state), model=self._slot.states)
 
+    def move(self, slots: Slots) -> None:
+        """Go on in one of these slots, which are of the same graph: among others, or alone again."""
+        before, self._slot = self._slot, slots.join()
+        before.leave()
+        self._slot.write(before.states)
+        self.state = replace(self.state, model=self._slot.states)
+
     def leave(self) -> None:
         """Free the slot for another bed; this session says nothing any more."""
         self._slot.leave()

@@ -4,6 +4,7 @@ An array is its dtype, its shape and its samples. What comes back has the types 
 """
 
 import math
+import threading
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,6 +13,8 @@ import numpy as np
 _State = TypeVar("_State")
 _DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("f4", "f8", "i8", "i4", "u1", "?")}
 _MOST_BYTES = 1 << 28
+_decoders: dict[type, "msgspec.msgpack.Decoder[Any]"] = {}
+_one_learns = threading.Lock()  # msgspec crashes when two threads use a type for the first time at once
 
 
 def write_state(state: object) -> bytes:
@@ -22,9 +25,16 @@ def write_state(state: object) -> bytes:
 def read_state(data: bytes, kind: type[_State]) -> _State:
     """The state that was written, of the dataclass `kind`. Raises ValueError for bytes that are none of it."""
     try:
-        return msgspec.msgpack.decode(data, type=kind, dec_hook=_read_array)
+        return _decoder_of(kind).decode(data)
     except (msgspec.DecodeError, RecursionError, TypeError) as error:
         raise ValueError(f"not a state of {kind.__name__}: {error}") from error
+
+
+def _decoder_of(kind: type[_State]) -> "msgspec.msgpack.Decoder[_State]":
+    with _one_learns:
+        if kind not in _decoders:
+            _decoders[kind] = msgspec.msgpack.Decoder(kind, dec_hook=_read_array)
+        return _decoders[kind]
 
 
 def _write_array(value: object) -> object:

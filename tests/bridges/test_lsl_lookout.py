@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hypnostream.bridges.lsl_lookout import COARSE_S, OFTEN_S, Lookout
+from hypnostream.bridges.lsl_lookout import Lookout, Pace
 
 
 def play(
@@ -56,18 +56,18 @@ def test_nothing_is_awaited_from_who_fell_silent() -> None:
     while now_s < 20.0:
         looks += lookout.due(now_s) != []
         now_s += max(lookout.wait_s(now_s), 1e-4)
-    assert looks < 20.0 / COARSE_S + 400  # two seconds of windows, then few looks a second
+    assert looks < 20.0 / Pace().coarse_s + 400  # two seconds of windows, then few looks a second
 
 
 def test_before_seconds_are_known_one_looks_often() -> None:
     lookout = Lookout()
     assert lookout.due(1.0) is None
     assert lookout.due(1.001) is None
-    assert lookout.wait_s(1.0) == OFTEN_S
+    assert lookout.wait_s(1.0) == Pace().often_s
     lookout.expect(0.0)
     assert lookout.due(1.3) is None
     assert lookout.due(1.301) == []
-    assert lookout.wait_s(1.301) == pytest.approx(COARSE_S - 0.001)
+    assert lookout.wait_s(1.301) == pytest.approx(Pace().coarse_s - 0.001)
 
 
 def test_irregular_streams_await_nothing() -> None:

@@ -1,0 +1,179 @@
+"""A ward: many beds in one process, as its files say, which are looked at again while it runs."""
+
+import queue
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from hypnostream.bridges.curve import gate_of
+from hypnostream.bridges.logs import NoticeLog
+from hypnostream.bridges.messages import BED_REFUSED, BED_REMOVED
+from hypnostream.bridges.publisher import Publisher
+from hypnostream.bridges.run import Sink
+from hypnostream.bridges.service_manager import ServiceManager
+from hypnostream.bridges.stopping import stopped_by_signals
+from hypnostream.bridges.ward_bed import WardBed
+from hypnostream.bridges.ward_config import WardFile
+from hypnostream.bridges.ward_files import Beds, WardFiles
+from hypnostream.bridges.ward_surroundings import Common
+from hypnostream.config import BedConfig
+from hypnostream.errors import UserError
+from hypnostream.stream.source import Notice
+
+LOOK_S: Final = 3.0
+BEAT_S: Final = 1.0
+_ENDING_S: Final = 0.2
+SWITCH_S: Final = 0.001  # the loop lets go of the interpreter with each write, and is not to wait long for it
+
+
+@dataclass(frozen=True, slots=True)
+class WardOptions:
+    """What a ward is asked for beside its file; `record` and `insecure` hold for every bed."""
+
+    path: Path
+    announce: Callable[[str], None]
+    record: bool = False
+    insecure: bool = False
+
+
+def run_ward(options: WardOptions) -> None:
+    """Serve the beds until the process is asked to stop (Ctrl-C, SIGTERM); then end all sessions in order.
+
+    UserError: the ward's file is wrong, it has no bed, or its status cannot be published.
+    """
+    files = WardFiles(options.path)
+    allow_many_files()
+    sys.setswitchinterval(SWITCH_S)
+    with stopped_by_signals() as stop, Common() as common, ExitStack() as stack:
+        ward = Ward(options, common, _sinks(files.ward, options, stack))
+        for bed in files.first.beds.values():
+            with suppress(UserError):  # the bed says it
+                common.model(bed.model)  # before the threads are there that would all wait for it
+        ward.follow(files.first)
+        look_s = beat_s = time.monotonic()
+        while not (stop() and ward.over):
+            now_s = time.monotonic()
+            if stop():
+                ward.end()
+            elif now_s >= look_s:
+                look_s = now_s + LOOK_S
+                ward.follow(files.look())
+            if now_s >= beat_s:
+                beat_s = now_s + BEAT_S
+                ward.beat(time.monotonic())
+            ward.tend()
+            common.loop.turn(max(0.0, min(beat_s - time.monotonic(), _ENDING_S)))
+
+
+class Ward:
+    """The beds by their places; `sinks` are told how they are, in the thread that calls."""
+
+    def __init__(self, options: WardOptions, common: Common, sinks: list[Sink]) -> None:
+        self._options, self._common, self._sinks = options, common, sinks
+        self._wanted: dict[str, BedConfig] = {}
+        self._beds: dict[str, WardBed] = {}
+        self._leaving: list[WardBed] = []
+        self._ending = False
+        self._said: queue.SimpleQueue[Notice] = queue.SimpleQueue()
+
+    @property
+    def over(self) -> bool:
+        """Whether no bed is at work."""
+        return not self._beds and not self._leaving
+
+    def follow(self, found: Beds) -> None:
+        """The files are so now."""
+        for place, why in found.wrong.items():
+            self._said.put(_notice(BED_REFUSED, place, why))
+        self._wanted = {place: self._as_asked(bed) for place, bed in found.beds.items()}
+
+    def tend(self) -> None:
+        """Let go of beds that are not wanted as they are, and begin those that are; pass on what was said."""
+        self._leaving = [bed for bed in self._leaving if not bed.over]
+        for place, bed in list(self._beds.items()):
+            wanted = self._wanted.get(place)
+            if wanted == bed.config:
+                continue
+            if wanted is not None and _same_session(wanted, bed.config):
+                bed.stop.leave()
+            else:
+                bed.stop.ask()
+            if wanted is None and not self._ending:
+                self._said.put(_notice(BED_REMOVED, bed.config.name, ""))
+            self._leaving.append(self._beds.pop(place))
+        names = {bed.config.name for bed in self._leaving}
+        for place, config in self._wanted.items():
+            if place not in self._beds and config.name not in names:
+                self._beds[place] = self._begin(config)
+        while not self._said.empty():
+            notice = self._said.get()
+            for sink in self._sinks:
+                sink.notice(notice)
+
+    def end(self) -> None:
+        """No bed is wanted any more."""
+        self._wanted, self._ending = {}, True
+
+    def beat(self, now_s: float) -> None:
+        """A second has passed."""
+        for sink in self._sinks:
+            sink.heartbeat(now_s)
+
+    def _begin(self, config: BedConfig) -> WardBed:
+        return WardBed(
+            config,
+            self._common,
+            lambda kind, detail: self._said.put(_notice(kind, config.name, detail)),
+            lambda line: self._options.announce(f"{config.name}: {line}"),
+        )
+
+    def _as_asked(self, bed: BedConfig) -> BedConfig:
+        bed = bed.insecure() if self._options.insecure else bed
+        return replace(bed, keep=replace(bed.keep, record=True)) if self._options.record else bed
+
+
+def _same_session(one: BedConfig, other: BedConfig) -> bool:
+    """Whether a session of the one can go on as one of the other: what it is settled by is the same in both."""
+    if not other.keep.resume_within_s:
+        return False
+    return all(
+        getattr(one, key) == getattr(other, key) for key in ("name", "model", "keep", "grid", "breathing", "channels")
+    ) and (one.lsl.stall_s == other.lsl.stall_s)
+
+
+def _notice(kind: str, subject: str, detail: str) -> Notice:
+    return Notice(kind, subject[:200], time.monotonic(), detail[:500])
+
+
+def _sinks(ward: WardFile, options: WardOptions, stack: ExitStack) -> list[Sink]:
+    """Who is told of the ward: the log, the service manager, and where it has an address, whoever listens there."""
+    sinks: list[Sink] = [NoticeLog(), ServiceManager()]
+    if ward.ward.status is not None:
+        publish = ward.defaults.publish
+        publisher = Publisher(
+            ward.ward.status,
+            model_hash="none",
+            backend="none",
+            insecure=publish.insecure or options.insecure,
+            curve=gate_of(publish),
+            utc_offset_s=time.time() - time.monotonic(),
+        )
+        sinks.append(stack.enter_context(publisher))
+        options.announce(f"{ward.ward.name}: its status is published on {publisher.address}")
+    return sinks
+
+
+def allow_many_files() -> None:
+    """As many open files as the system lets this process have: each bed has some twenty, sockets counted."""
+    if sys.platform != "win32":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # some systems say "unlimited" and do not mean it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

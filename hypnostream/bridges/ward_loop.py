@@ -1,0 +1,163 @@
+"""The one loop of a ward: it drives all beds whose sessions are on, and puts together what they ask for.
+
+How a session begins and ends is each bed's own affair, in a thread of its own, as it may take minutes (see
+`ward_bed`). Between the two the thread sleeps in `drive`, and the bed is the loop's.
+"""
+
+import heapq
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from hypnostream.bridges.lsl import LslSource
+from hypnostream.bridges.run import DrivenBed, LiveSteps
+from hypnostream.bridges.shifted import ShiftedSource
+from hypnostream.engine.backend import Backend
+from hypnostream.engine.bed_state import Said
+from hypnostream.engine.scheduler import BatchSettings, Finished, Scheduler
+from hypnostream.engine.slots import Slots
+from hypnostream.stream.clock import Clock
+from hypnostream.stream.source import LiveSource
+
+TOGETHER_S = 0.01  # what comes within it is looked at once
+PATIENCE = 3.0  # waits of a bed alone, after which one is looked at of which nothing came
+
+
+@dataclass(eq=False, slots=True)
+class _Place:
+    """A bed in the loop. `told` while it is in the queue of those of whom something came, `missed` when that was while
+    it was at work."""
+
+    source: LiveSource
+    steps: LiveSteps
+    driven: DrivenBed
+    stop: Callable[[], bool]
+    due_s: float = 0.0
+    told: bool = False
+    missed: bool = False
+    gone: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+
+
+class WardLoop:
+    """`turn` is called by one thread, over and over; `drive` by any other.
+
+    Beds whose sessions share a backend share slots for its states, and so its runs.
+    """
+
+    def __init__(self, settings: BatchSettings | None = None, wall: Callable[[], float] = time.monotonic) -> None:
+        self._scheduler: Scheduler[_Place, Said] = Scheduler(settings)
+        self._wall = wall
+        self._slots: dict[Backend, Slots] = {}
+        self._joining: deque[_Place] = deque()
+        self._told: deque[_Place] = deque()
+        self._due: list[tuple[float, int, _Place]] = []
+        self._order = count()
+        self._news = threading.Event()
+        self._beds = 0
+
+    def __len__(self) -> int:
+        """How many beds there are in it."""
+        return self._beds
+
+    def drive(self, source: LiveSource, clock: Clock, driven: DrivenBed, stop: Callable[[], bool]) -> None:
+        """Drive a bed until `source` is exhausted or `stop` says so. Raises what the bed's own work raised."""
+        started = time.perf_counter()
+        place = _Place(source, LiveSteps(source, clock), driven, stop)
+        inner = source.source if isinstance(source, ShiftedSource) else source
+        if isinstance(inner, LslSource):
+            inner.tell(lambda: self._tell(place))
+        self._joining.append(place)
+        self._news.set()
+        place.over.wait()
+        driven.outcome.wall_s += time.perf_counter() - started
+        if place.error is not None:
+            raise place.error
+
+    def turn(self, longest_s: float) -> None:
+        """Do what is to be done by now, then wait for what comes next, `longest_s` at most."""
+        self._news.clear()
+        while self._joining:
+            self._admit(self._joining.popleft())
+        now_s = self._wall()
+        for _ in range(len(self._told)):
+            place = self._told.popleft()
+            place.told = False
+            self._step(place, now_s)
+        while self._due and self._due[0][0] <= now_s:
+            _, _, place = heapq.heappop(self._due)
+            if place.due_s <= now_s:  # else it was at work meanwhile
+                self._step(place, now_s)
+        while self._scheduler.run(self._wall()):
+            self._hear()
+        self._hear()
+        next_s = min(self._scheduler.due_s, self._due[0][0] if self._due else self._wall() + longest_s)
+        wait_s = min(next_s - self._wall(), longest_s)
+        if wait_s > 0 and not self._told and self._news.wait(wait_s):
+            time.sleep(TOGETHER_S)
+
+    def _tell(self, place: _Place) -> None:
+        """Something came of a bed. Any thread says so."""
+        if not place.told:
+            place.told = True
+            self._told.append(place)
+            self._news.set()
+
+    def _admit(self, place: _Place) -> None:
+        session = place.driven.bed.session
+        if session.backend not in self._slots:
+            self._slots[session.backend] = Slots(session.bundle.content.epoch)
+        session.move(self._slots[session.backend])
+        self._beds += 1
+        self._wait(place, self._wall())
+
+    def _wait(self, place: _Place, due_s: float) -> None:
+        place.due_s = due_s
+        heapq.heappush(self._due, (due_s, next(self._order), place))
+
+    def _step(self, place: _Place, now_s: float) -> None:
+        """Take up a bed's next step, unless it is at work; what came meanwhile is for the step after."""
+        if place.gone:
+            return
+        self._wait(place, now_s + PATIENCE * place.steps.wait_s)
+        if self._scheduler.is_busy(place):
+            place.missed = True
+            return
+        try:
+            if place.stop() or place.source.exhausted:
+                self._let_go(place)
+                return
+            work = place.driven.begin(place.steps.take(0.0))
+        except Exception as error:  # a bed's fault is its own
+            self._let_go(place, error)
+        else:
+            self._scheduler.begin(place, work, now_s)
+
+    def _hear(self) -> None:
+        for finished in self._scheduler.finished():
+            self._say(finished)
+
+    def _say(self, finished: Finished[_Place, Said]) -> None:
+        place = finished.bed
+        try:
+            if finished.error is not None:
+                raise finished.error
+            if finished.found is not None:
+                place.driven.say(finished.found)
+        except Exception as error:
+            self._let_go(place, error)
+        if place.missed:
+            place.missed = False
+            self._tell(place)
+
+    def _let_go(self, place: _Place, error: Exception | None = None) -> None:
+        """The bed is its thread's again, in a slot of its own."""
+        place.gone, place.error = True, error
+        session = place.driven.bed.session
+        session.move(Slots(session.bundle.content.epoch))
+        self._beds -= 1
+        place.over.set()

@@ -1,0 +1,178 @@
+"""The loop of a ward: each bed is told what it would be told alone, and its faults are its own."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import zmq
+from numpy.typing import NDArray
+
+from hypnostream.bridges.messages import MessageError
+from hypnostream.bridges.publisher import Publisher
+from hypnostream.bridges.run import DrivenBed, Outcome, Sink, drive, finish, live_steps
+from hypnostream.bridges.ward_loop import WardLoop
+from hypnostream.engine.backend import Backend, OnnxBackend
+from hypnostream.engine.bed import Bed
+from hypnostream.engine.bundle import load_bundle
+from hypnostream.engine.results import StageResult
+from hypnostream.engine.session import Session
+from hypnostream.engine.slots import Arrays, Slots
+from hypnostream.stream.channels import Montage
+from hypnostream.stream.clock import RealTimeClock
+from hypnostream.stream.source import Arrival, ChannelInfo, Chunk, LiveSource, Step, StreamInfo
+from hypnostream.stream.stages import EPOCH_S
+
+BUNDLE = load_bundle()
+BACKEND = OnnxBackend(BUNDLE)
+EPOCHS, RATE_HZ, SPEED = 5, 128, 300.0
+WITHIN_S = 30.0
+
+
+class Sent:
+    """A live source whose sender is `SPEED` times faster than life."""
+
+    speed = SPEED
+
+    def __init__(self, seed: int) -> None:
+        info = StreamInfo("eeg", float(RATE_HZ), (ChannelInfo("Fpz-Cz", "uV", -500.0, 500.0),))
+        self.clock = RealTimeClock(SPEED)
+        rng = np.random.default_rng(seed)
+        self._left: list[tuple[float, Arrival]] = [(0.0, info)]
+        for second in range(EPOCHS * EPOCH_S):
+            signal = np.cumsum(rng.normal(0, 4, (RATE_HZ, 1)), axis=0).astype(np.float32)
+            stamps = second + np.arange(RATE_HZ) / RATE_HZ
+            self._left.append((second + 1.0, Chunk("eeg", signal - signal.mean(), stamps)))
+
+    @property
+    def exhausted(self) -> bool:
+        return not self._left
+
+    def take(self, timeout_s: float) -> list[Arrival]:
+        if self._left and timeout_s > 0:
+            self.clock.wait_until(min(self._left[0][0], self.clock.now() + timeout_s * SPEED))
+        came: list[Arrival] = []
+        while self._left and self._left[0][0] <= self.clock.now():
+            came.append(self._left.pop(0)[1])
+        return came
+
+
+class Broken:
+    """A backend whose answers become `worse` after some runs."""
+
+    name = "broken"
+
+    def __init__(self, worse: float | None) -> None:
+        self.worse, self.runs = worse, 0
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+        self.runs += 1
+        outputs = BACKEND.run(inputs)
+        if self.runs > 3 and self.worse is None:
+            raise RuntimeError("the card fell out")
+        if self.runs > 3:
+            outputs["probabilities"] = outputs["probabilities"] * np.float32(self.worse)
+        return outputs
+
+
+def bed_of(backend: Backend) -> Bed:
+    return Bed((), Montage(tuple(BUNDLE.channels), ()), Session(BUNDLE, backend), lateness_s=SPEED)
+
+
+def alone(seed: int) -> Outcome:
+    source, bed = Sent(seed), bed_of(BACKEND)
+    outcome = drive(live_steps(as_source(source), source.clock), bed, [])
+    finish(bed, [], outcome, bed.reached_s, bed.reached_s)
+    return outcome
+
+
+def as_source(source: Sent) -> LiveSource:
+    return cast(LiveSource, source)  # it has what the loop asks of one
+
+
+class InLoop(threading.Thread):
+    """A bed that is driven by the loop, as its session's thread sees it."""
+
+    def __init__(self, loop: WardLoop, seed: int, backend: Backend = BACKEND, sinks: tuple[Sink, ...] = ()) -> None:
+        super().__init__(daemon=True)
+        self.loop, self.source, self.bed = loop, Sent(seed), bed_of(backend)
+        self.driven, self.stop, self.error = DrivenBed(self.bed, sinks), threading.Event(), Exception()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.loop.drive(as_source(self.source), self.source.clock, self.driven, self.stop.is_set)
+            finish(self.bed, [], self.driven.outcome, self.bed.reached_s, self.bed.reached_s)
+        except Exception as error:
+            self.error = error
+
+
+def turned(loop: WardLoop, *beds: InLoop) -> None:
+    for _ in range(round(WITHIN_S / 0.05)):
+        loop.turn(0.05)
+        if not any(bed.is_alive() for bed in beds):
+            return
+    pytest.fail("the beds did not end")
+
+
+def same(ours: list[StageResult], theirs: list[StageResult]) -> None:
+    assert [(r.epoch, r.stage, r.absent_reason) for r in ours] == [(r.epoch, r.stage, r.absent_reason) for r in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=0, atol=1e-6)
+
+
+def test_beds_together_are_told_what_each_is_told_alone() -> None:
+    loop = WardLoop()
+    beds = [InLoop(loop, seed) for seed in range(4)]
+    turned(loop, *beds)
+    assert len(loop) == 0
+    for seed, bed in enumerate(beds):
+        assert len(bed.driven.outcome.final) == EPOCHS
+        same(bed.driven.outcome.final, alone(seed).final)
+
+
+@pytest.mark.parametrize(("worse", "kind"), [(None, RuntimeError), (np.nan, MessageError)], ids=["raises", "NaN"])
+def test_a_fault_ends_the_bed_that_it_befell_and_no_other(worse: float | None, kind: type[Exception]) -> None:
+    loop, context = WardLoop(), zmq.Context[Any]()
+    with Publisher("inproc://bed", model_hash="0" * 64, backend="none", context=context) as publisher:
+        victim = InLoop(loop, 0, Broken(worse), (publisher,))
+        others = [InLoop(loop, seed) for seed in (1, 2)]
+        turned(loop, victim, *others)
+    context.term()
+    assert isinstance(victim.error, kind)
+    assert len(victim.driven.outcome.final) < EPOCHS
+    for seed, bed in zip((1, 2), others, strict=True):
+        same(bed.driven.outcome.final, alone(seed).final)
+
+
+def test_a_bed_that_is_stopped_leaves_the_others_alone() -> None:
+    loop = WardLoop()
+    stopped, other = InLoop(loop, 0), InLoop(loop, 1)
+    while not stopped.driven.outcome.final:
+        loop.turn(0.05)
+    stopped.stop.set()
+    turned(loop, stopped, other)
+    assert 0 < len(stopped.driven.outcome.final) < EPOCHS
+    same(stopped.driven.outcome.final[:-1], alone(0).final[: len(stopped.driven.outcome.final) - 1])
+    same(other.driven.outcome.final, alone(1).final)
+
+
+def test_a_session_that_moves_between_slots_says_the_same() -> None:
+    bed, still = bed_of(BACKEND), bed_of(BACKEND)
+    crowd = Slots(BUNDLE.content.epoch)
+    neighbour = Session(BUNDLE, BACKEND, slots=crowd)
+    source = Sent(3)
+    info, *chunks = [arrival for _, arrival in source._left]
+    for step in [Step(0.0, (info,)), *(Step(n + 1.0, (chunk,)) for n, chunk in enumerate(chunks))]:
+        said, expected = bed.step(step), still.step(step)
+        assert [replace(r, compute_s=0.0) for r in said.results] == [
+            replace(r, compute_s=0.0) for r in expected.results
+        ]
+        if round(step.now_s) % 20 == 7:
+            bed.session.move(crowd)
+        if round(step.now_s) % 20 == 17:
+            bed.session.move(Slots(BUNDLE.content.epoch))
+    neighbour.leave()
+    assert len(crowd) == ((round(step.now_s) - 7) % 20 < 10)
