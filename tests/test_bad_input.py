@@ -45,7 +45,6 @@ def equal_digital_limits(path: Path, channel: int, of: int) -> Path:
     ("name", "spoil", "words"),
     [
         ("nowhere.edf", lambda p: p.unlink(), "No such file"),
-        ("folder.edf", lambda p: (p.unlink(), p.mkdir()), "is a folder"),
         ("empty.edf", lambda p: p.write_bytes(b""), "empty"),
         ("text.edf", lambda p: p.write_text("These are my dreams.\n" * 100), "EDF"),
         ("picture.edf", lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(5000)), "EDF"),
@@ -68,6 +67,14 @@ def test_what_is_no_recording_is_one_line(
     for command in ("replay", "inspect"):
         assert_one_line(cli(command, path), name, words)
     assert list(Path().iterdir()) == []  # and no empty report is left behind
+
+
+def test_a_folder_of_nothing_is_one_line(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "folder.edf"
+    path.mkdir()
+    assert_one_line(cli("inspect", path), "folder.edf", "is a folder")
+    assert_one_line(cli("replay", path), "folder.edf", "holds no recording")
+    assert list(Path().iterdir()) == []
 
 
 def test_a_recording_with_no_channel_of_use_is_one_line(cli: Cli, tmp_path: Path) -> None:

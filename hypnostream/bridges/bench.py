@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hypnostream import __version__
 from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.bench_process import measure
+from hypnostream.bridges.cores import usable_cores
 from hypnostream.bridges.own_process import own_command, own_environment
 from hypnostream.config import BackendName, ModelSection
 from hypnostream.engine.backend import Backend, OnnxBackend
@@ -63,7 +64,7 @@ def time_steps(bundle: Bundle, epochs: int = 60, backend: Backend | None = None)
 
 def machine() -> dict[str, str]:
     """What it ran on: the processor, the cores that may be used and how busy they were, the system."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return {
         "machine": f"{_processor()}, {cores} core{'s' * (cores != 1)}{load}",

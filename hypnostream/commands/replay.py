@@ -68,6 +68,7 @@ def _is_session(path: Path) -> bool:
 
 def _replay_folder(folder: Path, out: Path, config: "BedConfig", workers: int | None, ray: bool, as_json: bool) -> None:
     """A line for each night as it is done, on stderr for one that failed: then the exit code is 1."""
+    from hypnostream.bridges.cores import usable_cores
     from hypnostream.bridges.picture import statistics_line
     from hypnostream.bridges.replay_folder import is_reported, nights_in, stage_night, take_settings
     from hypnostream.training.running.many import Failed, run_each
@@ -77,7 +78,7 @@ def _replay_folder(folder: Path, out: Path, config: "BedConfig", workers: int | 
     due = [night for night in nights if not is_reported(night, settings)]
     if workers is None:  # a cluster gives each night a processor of its own as it has them
         everywhere = ray and os.environ.get("RAY_ADDRESS")
-        workers = max(1, len(due)) if everywhere else _cores()
+        workers = max(1, len(due)) if everywhere else usable_cores()
     failed: dict[str, str] = {}
     root = folder.resolve()
     for place, found in run_each(partial(stage_night, config), due, workers, ray):
@@ -94,10 +95,6 @@ def _replay_folder(folder: Path, out: Path, config: "BedConfig", workers: int | 
         typer.echo(f"{staged} nights staged, {kept} had their report in {out}/. Not a medical device.")
     if failed:
         raise SystemExit(1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _speed(text: str) -> float | None:
