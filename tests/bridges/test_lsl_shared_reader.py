@@ -46,6 +46,7 @@ def notices(arrivals: list[Arrival]) -> list[str]:
     return [each.kind for each in arrivals if isinstance(each, Notice)]
 
 
+@pytest.mark.slow
 def test_each_hears_its_own_streams_and_all_go_on_after_the_process_was_killed(lsl_session_id: str) -> None:
     names = ("left", "right")
     devices = [Device(f"shared {name}", base_s=time.monotonic()) for name in names]

@@ -30,8 +30,16 @@ def weights(result: StageResult) -> list[float]:
 
 @pytest.mark.parametrize(
     ("epochs", "gaps_s", "speed"),
-    [(20, ((130, 197), (400, 401)), 300.0), (8, ((0, 35), (100, 110)), math.inf)],
-    ids=["ten minutes at 300 times the speed of life", "a gap at the start, as fast as it goes"],
+    [
+        pytest.param(
+            20,
+            ((130, 197), (400, 401)),
+            300.0,
+            id="ten minutes at 300 times the speed of life",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(8, ((0, 35), (100, 110)), math.inf, id="a gap at the start, as fast as it goes"),
+    ],
 )
 def test_a_replay_says_what_was_said_live(
     tmp_path: Path, lsl_session_id: str, epochs: int, gaps_s: tuple[tuple[int, int], ...], speed: float

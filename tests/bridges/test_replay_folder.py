@@ -32,6 +32,7 @@ def stages(report: Path) -> list[object]:
     return [(row.epoch, row.stage, row.probabilities) for row in read_epochs(report / "epochs.parquet")[1]]
 
 
+@pytest.mark.slow
 def test_each_night_of_a_folder_is_staged_as_it_is_alone(cli: Cli, folder: Path, tmp_path: Path) -> None:
     said = cli("replay", folder, "--out", tmp_path / "reports", "--workers", "2")
     assert (said.code, said.err) == (0, "")

@@ -131,6 +131,7 @@ def same_as_alone(night: Path, out: Path, epochs: int) -> None:
         np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_beds_say_what_each_would_say_alone(tmp_path: Path, lsl_session_id: str) -> None:
     epochs = 2
     ward = ward_file(tmp_path, lsl_session_id, f"[grid]\nlateness_s = {4 * SPEED}\n")

@@ -20,13 +20,14 @@ def _ensemble(filling: str = "imagination", context: str = "mamba2") -> StagerEn
     return StagerEnsemble([Stager(config) for _ in range(2)]).eval()
 
 
-@pytest.mark.parametrize("filling", ["imagination", "absence"])
+@pytest.mark.parametrize("filling", [pytest.param("imagination", marks=pytest.mark.slow), "absence"])
 def test_a_stretch_says_what_epoch_by_epoch_is_said_whatever_is_lost(filling: str, tmp_path: Path) -> None:
     model = _ensemble(filling=filling)
     export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {}, 3)
     assert bundle_with_stretch(tmp_path, tmp_path, model, epochs=200) < 2e-6
 
 
+@pytest.mark.slow
 def test_a_stretch_of_another_model_is_seen(tmp_path: Path) -> None:
     model = _ensemble()
     export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {}, 3)
