@@ -119,6 +119,7 @@ def test_a_session_that_ended_is_not_taken_up(tmp_path: Path, lsl_session_id: st
     }
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_garbled_is_no_traceback(tmp_path: Path, lsl_session_id: str) -> None:
     bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)
     with monitor(lsl_session_id, 12), Client(f"ipc://{tmp_path}/out") as client:
@@ -139,6 +140,7 @@ def test_a_checkpoint_that_is_garbled_is_no_traceback(tmp_path: Path, lsl_sessio
     assert "cannot be taken up" in err
 
 
+@pytest.mark.slow
 def test_killed_in_its_report_it_is_ended_when_the_bed_starts_again(tmp_path: Path, lsl_session_id: str) -> None:
     """The report cannot be written (its picture's name is taken), as if the process had died in it; then it can."""
     bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)

@@ -375,6 +375,7 @@ def _told(bed: Bed, steps: list[Step]) -> list[object]:
     return told
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, len(STORY)), max_size=4).map(sorted))
 def test_written_down_and_taken_up_anywhere_it_says_the_same(cuts: list[int]) -> None:

@@ -132,6 +132,7 @@ def test_people_are_on_one_side_and_simulated_sleepers_too() -> None:
         learned_from(nights, replace(RECIPE, learned=("another",)))
 
 
+@pytest.mark.slow
 def test_folds_tables_and_a_bundle_that_says_what_torch_says(tmp_path: Path) -> None:
     for number in range(6):
         write_tick_night(tmp_path / "nights", dips(number))

@@ -59,6 +59,7 @@ def test_all_arms_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
     assert len({t.folder for t in todo}) == len(todo)
 
 
+@pytest.mark.slow
 def test_arms_differ_by_what_they_set_and_are_not_trained_twice(tmp_path: Path) -> None:
     comparison = replace(SMALL, seeds=(0,))
     todo = _trials(tmp_path, comparison)

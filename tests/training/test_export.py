@@ -21,6 +21,7 @@ def _ensemble(members: int = 2) -> StagerEnsemble:
     return StagerEnsemble([Stager(StagerConfig(d_model=32, headdim=16)) for _ in range(members)]).eval()
 
 
+@pytest.mark.slow
 def test_onnxruntime_says_what_torch_says_over_a_whole_night(tmp_path: Path) -> None:
     model = _ensemble()
     report = export_bundle(model, tmp_path, STAGER_CHANNELS, "test", "1", "card", {}, {})

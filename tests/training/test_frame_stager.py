@@ -67,6 +67,7 @@ def test_a_run_ends_in_a_bundle_that_stages_nights_it_never_saw(tmp_path: Path) 
     _replays(tmp_path / "run" / "bundle", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_bundle_replays_a_recording_as_torch_reads_it(tmp_path: Path) -> None:
     model = trained(SMALL).model.eval()
     specs = frame_specs(SLOTS, ("eeg", "eog"))

@@ -113,6 +113,7 @@ def test_all_nights_have_the_same_slots_and_what_one_lacks_is_never_valid(made: 
     assert nights["shhs1-200000"].valid[:, SLOTS.index("eog")].any()
 
 
+@pytest.mark.slow
 def test_from_a_folder_of_recordings_through_both_steps(made: Path, tmp_path: Path) -> None:
     nights = nights_of("eeg", made / "nights", STEP_1.loop.seed)
     away = {night.subject for night in nights.held_out}

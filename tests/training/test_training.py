@@ -232,6 +232,7 @@ def test_the_mean_token_becomes_what_tokens_are() -> None:
     assert fill.value.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_members_are_trained_once_and_scored(tmp_path: Path) -> None:
     nights = _nights()
     paths = []
