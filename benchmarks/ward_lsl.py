@@ -1,8 +1,9 @@
 """A ward over real LSL on one machine: what each part costs, and how late results are, beside the senders.
 
-python -m benchmarks.ward_lsl [beds ...]
+python -m benchmarks.ward_lsl [--breathing-every S] [beds ...]
 """
 
+import argparse
 import json
 import os
 import signal
@@ -80,8 +81,8 @@ def send(session: str, first: int, count: int) -> None:
         time.sleep(0.01)
 
 
-def measure(beds: int) -> Measured:
-    """A ward of so many beds."""
+def measure(beds: int, every_s: int) -> Measured:
+    """A ward of so many beds, whose breathing is scored in pieces of `every_s`."""
     session = f"ward-{os.getpid()}-{beds}"
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
@@ -96,7 +97,7 @@ def measure(beds: int) -> Measured:
             assert sender.stdout is not None
             sender.stdout.readline()
         started_s = time.monotonic()
-        command = [sys.executable, "-m", "hypnostream", "run", "--config", str(_ward(folder, session, beds))]
+        command = [sys.executable, "-m", "hypnostream", "run", "--config", str(_ward(folder, session, beds, every_s))]
         with (folder / "log").open("w") as log:
             ward = stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log))
         stack.callback(ward.kill)
@@ -128,14 +129,15 @@ def measure(beds: int) -> Measured:
         return Measured(begun_s, cores, memory, late_ms, len(late_ms) / (len(heard) * passed_s))
 
 
-def _ward(folder: Path, session: str, beds: int) -> Path:
+def _ward(folder: Path, session: str, beds: int, every_s: int) -> Path:
     path = folder / "ward.toml"
     tables = [
         f'[[bed]]\nname = "bed {bed}"\nlsl = {{ predicate = "name=\'amplifier {bed}\'" }}\n' for bed in range(beds)
     ]
     path.write_text(
         f"[lsl]\nprivate_session = {json.dumps(session)}\ntimeout_s = {BEGIN_WITHIN_S}\n[publish]\n"
-        f'address = "ipc://{folder}/{{bed}}"\n[keep]\nfolder = "{folder}/nights"\n' + "".join(tables)
+        f'address = "ipc://{folder}/{{bed}}"\n[keep]\nfolder = "{folder}/nights"\n'
+        f"[breathing]\nevery_s = {every_s}\n" + "".join(tables)
     )
     return path
 
@@ -150,12 +152,12 @@ def _taken(sockets: Sequence[zmq.Socket[bytes]]) -> list[float]:
     return late_ms
 
 
-def main(counts: Sequence[int] = BEDS) -> None:
+def main(counts: Sequence[int] = BEDS, every_s: int = 1) -> None:
     """Print the table."""
-    heading("A ward over LSL", METHOD)
+    heading("A ward over LSL", f"{METHOD} Breathing is scored in pieces of {every_s} s.")
     rows = []
     for count in counts:
-        found = measure(count)
+        found = measure(count, every_s)
         per_bed = [f"{1000 * found.cores[part] / count:.1f}" for part in ("ward", "reader", "senders")]
         late = [f"{quantile(found.late_ms, share):.0f}" for share in (0.5, 0.99)] if found.late_ms else ["", ""]
         total = f"{sum(found.cores.values()):.2f}"
@@ -178,4 +180,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["send"]:
         send(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
-        main([int(each) for each in sys.argv[1:]] or BEDS)
+        parser = argparse.ArgumentParser()
+        parser.add_argument("beds", type=int, nargs="*")
+        parser.add_argument("--breathing-every", type=int, default=1, metavar="S")
+        asked = parser.parse_args()
+        main(asked.beds or BEDS, asked.breathing_every)

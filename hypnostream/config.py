@@ -99,13 +99,14 @@ class GridSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BreathingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether breathing is scored where its sensors are there. `rule` is that of hypopneas whose AHI is shown first;
     both are computed. `pap` says that the flow is that of a PAP device. With `arousals` those that are found here may
-    make a hypopnea by rule 1A where saturation does not.
+    make a hypopnea by rule 1A where saturation does not. Events are said each `every_s` seconds.
     """
 
     enabled: bool = True
     rule: Literal["1A", "1B"] = "1A"
     pap: bool = False
     arousals: bool = False
+    every_s: Annotated[int, msgspec.Meta(ge=1, le=30)] = 1
 
 
 class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -284,6 +284,7 @@ def bed_of(record: SessionRecord, session: Session, beliefs: Beliefs | None = No
         record.stall_s,
         REORDER_S,
         breathing_of(session.bundle, record.breathing, record.t0_s, beliefs),
+        1 if record.breathing is None else record.breathing.every_s,
     )
 
 

@@ -125,8 +125,8 @@ class LslSource:
         self._streams.stream_clock = stream_clock
 
     def expect(self, t0_s: float) -> None:
-        """Seconds are complete at `t0_s` and each whole second from it: from now on samples are looked for then, and
-        otherwise four times a second."""
+        """Seconds are complete at `t0_s` and each whole second from it: from now on samples are taken then, all
+        of a second at once, and of a stream that falls behind after a second and a half."""
         self._t0_s = float(t0_s)
         self._reader.send(Expect(self._t0_s))
 

@@ -54,6 +54,7 @@ class BedReader:
         self._clock_ahead_s = 0.0  # LSL's clock, of that of the stamps: that is another where streams declare it
         self._opened: queue.SimpleQueue[_Opened] = queue.SimpleQueue()
         self._refused: set[str] = set()
+        self._probes: list[Message] = []
         self._around_at = 0.0
         self._first_seen: float | None = None if not begin.known else 0.0
         self._hurried_until = time.monotonic() + _HURRIED_FOR_S
@@ -149,12 +150,12 @@ class BedReader:
         for stream_id, inlet in list(self._inlets.items()):
             try:
                 if (probe := inlet.probe()) is not None:
-                    self._tell([probe])
+                    self._probes.append(probe)
                 if not inlet.ready or (due is not None and stream_id not in due):
                     continue
                 if inlet.description.stream_clock and self._backlog.bytes > _LEAVE_WITH_LSL:
                     continue
-                pulled = inlet.pull() if due is None or inlet.waiting() else None
+                pulled = inlet.pull() if self._wants(stream_id, inlet, now_s, all_of_them=due is None) else None
             except pylsl.util.LostError:
                 self._close(stream_id, "its sender is gone")
                 self._roster.lost(stream_id, time.monotonic())
@@ -169,20 +170,36 @@ class BedReader:
                     messages.append(message)
                     raw.append(body)
                 else:
+                    self._tell_probes()
                     self._tell([message])
             self._lookout.looked(
                 stream_id, now_s, None if newest_s is None else newest_s + inlet.offset_s, inlet.rate_hz
             )
         if messages:
+            self._tell_probes()
             self._tell(messages, b"".join(raw), droppable=True)
         if due is None and math.isfinite(declared_s) and abs(now_s - declared_s) > _ASTRAY_S:
             self._clock_ahead_s += now_s - declared_s
             self._lookout.begin_anew()
 
+    def _wants(self, stream_id: str, inlet: Inlet, now_s: float, all_of_them: bool) -> bool:
+        """Whether to take what there is of a stream; where nothing is, that says whether its sender is still there."""
+        waiting = inlet.waiting()
+        if not waiting or inlet.description.stream_clock:  # seconds may pass faster than on the wall
+            return waiting > 0 or all_of_them
+        return self._lookout.wants(stream_id, waiting, now_s)
+
+    def _tell_probes(self) -> None:
+        """What was measured of clocks, for the samples that come next; by itself each would cost as much as they."""
+        if self._probes:
+            self._tell(self._probes)
+            self._probes = []
+
     def _close(self, stream_id: str, why: str) -> None:
         del self._inlets[stream_id]
         self._lookout.forget(stream_id)
         self._around_at = 0.0
+        self._tell_probes()
         self._tell([Lost(stream_id, why)])
 
     def _refuse(self, key: str, name: str, why: str) -> None:

@@ -93,9 +93,9 @@ class Inlet:
         self._measured_at, self.offset_s = remote_s.value, offset_s
         return Probe(self.known.stream_id, remote_s.value + offset_s, offset_s, uncertainty_s.value)
 
-    def waiting(self) -> bool:
-        """Whether there is something to read."""
-        return bool(self._inlet.samples_available())
+    def waiting(self) -> int:
+        """How many samples there are to read."""
+        return int(self._inlet.samples_available())
 
     def pull(self) -> tuple[Message, bytes, float | None] | None:
         """The oldest samples that wait, ten seconds of them at most: the message, its raw bytes and the newest stamp.

@@ -25,7 +25,7 @@ from hypnostream.bridges.lsl_sight import Sight
 _ALIVE_EVERY_S = 0.5
 _IDLE_S = 0.25  # after so long commands are looked for, whoever has none
 # Of hundreds of beds each look costs what it costs one bed; what each says of a second is looked for when it is due.
-_PACE_TOGETHER = Pace(often_s=0.1, coarse_s=1.0)
+_PACE_TOGETHER = Pace(often_s=0.1, coarse_s=0.5, fine_s=0.01)
 _LOOK_AROUND_TOGETHER_S = 0.5
 _FORGET_TOGETHER_S = 4.0  # lsl_config asks less often where many are asked
 _Commands = queue.SimpleQueue[tuple[int, ToReader]]  # with the number of the bed that says it

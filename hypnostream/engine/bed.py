@@ -30,7 +30,8 @@ class Bed:
 
     `overrides` are the configuration's [channels]; `stall_s` is after how much silence a stream has stalled, in
     seconds of the session's clock, `reorder_s` how long what overtook a chunk waits for it (in files nothing does).
-    The montage's first specs are the session's; those after them are for `breathing` (None: nothing is said of it).
+    The montage's first specs are the session's; those after them are for `breathing` (None: nothing is said of it), in
+    pieces of `breathing_every_s`: what it says does not depend on that, only when.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class Bed:
         stall_s: float = STALL_S,
         reorder_s: float = 0.0,
         breathing: Breathing | None = None,
+        breathing_every_s: int = 1,
     ) -> None:
         self.session, self.breathing, self.provisional = session, breathing, provisional
-        self._grids = Grids(montage.specs, len(session.bundle.channels), session.t0_s, lateness_s)
+        self._grids = Grids(montage.specs, len(session.bundle.channels), session.t0_s, lateness_s, breathing_every_s)
         self._streams = Streams(self._grids, streams, montage.derivations, overrides or {}, stall_s, reorder_s)
 
     @property

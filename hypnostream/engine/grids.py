@@ -20,12 +20,15 @@ class Grids:
     """Both grids of `specs`, of which the first `inputs` are the model's; calls are those of a `Grid`.
 
     What is of a grid is listed by STAGES and BREATHING. Channels of seconds that are pushed are places in `specs`;
-    of those that come out, places in the specs of their own grid.
+    of those that come out, places in the specs of their own grid. Seconds of breathing close `breathing_every_s` at a
+    time, which costs less than one by one; which they are follows from their number.
     """
 
-    def __init__(self, specs: Sequence[ChannelSpec], inputs: int, t0_s: float, lateness_s: float) -> None:
+    def __init__(
+        self, specs: Sequence[ChannelSpec], inputs: int, t0_s: float, lateness_s: float, breathing_every_s: int = 1
+    ) -> None:
         self.specs, self.inputs = tuple(specs), inputs
-        self.t0_s, self.lateness_s = t0_s, lateness_s
+        self.t0_s, self.lateness_s, self.breathing_every_s = t0_s, lateness_s, breathing_every_s
         self._grids = tuple(Grid(own, t0_s, {}, lateness_s) for own in (self.specs[:inputs], self.specs[inputs:]))
 
     @property
@@ -57,7 +60,8 @@ class Grids:
         stages, breathing = (grid.due(now_s) for grid in self._grids)
         if self._grids[BREATHING].is_served and not self._grids[STAGES].is_served:
             stages = max(stages, breathing)
-        return stages, min(stages, breathing)
+        breathing = min(stages, breathing)
+        return stages, max(self._grids[BREATHING].next_second, breathing - breathing % self.breathing_every_s)
 
     def advance(self, now_s: float) -> tuple[list[Seconds], list[Seconds]]:
         """By grid, the blocks that close at `now_s`."""

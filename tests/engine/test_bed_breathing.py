@@ -55,11 +55,13 @@ def night() -> Recording:
     return infos, tuple(source.read(0.0))
 
 
-def bed(breathing: bool = True, t0_s: float = 0.0) -> Bed:
+def bed(breathing: bool = True, t0_s: float = 0.0, every_s: int = 1) -> Bed:
     specs = with_respiration(BUNDLE.channels) if breathing else tuple(BUNDLE.channels)
     beliefs = beliefs_of(BUNDLE)
     scored = Breathing(BUNDLE.channels, respiration_beside(BUNDLE.channels), t0_s, None, beliefs) if breathing else None
-    return Bed((), Montage(specs, ()), Session(BUNDLE, BACKEND, t0_s), 2.0, False, breathing=scored)
+    return Bed(
+        (), Montage(specs, ()), Session(BUNDLE, BACKEND, t0_s), 2.0, False, breathing=scored, breathing_every_s=every_s
+    )
 
 
 def steps(times_s: Sequence[float], only: Sequence[str] = ()) -> list[Step]:
@@ -143,6 +145,28 @@ def test_written_down_and_taken_up_anywhere_it_says_the_same_events(cuts: list[i
         one.restore(read_state(written, BedState))
         assert write_state(one.snapshot()) == written
     assert events + one.end(END_S).events == whole().events
+
+
+@pytest.mark.parametrize("every_s", [5, 7])
+def test_in_pieces_it_says_the_same_and_no_later_than_a_piece_is_long(every_s: int) -> None:
+    said_s: list[dict[Event, float]] = []
+    stages = []
+    for one in (bed(), bed(every_s=every_s)):
+        when_s: dict[Event, float] = {}
+        results = []
+        for step in steps(evenly(1.0)):
+            said = one.step(step)
+            results += [replace(result, compute_s=0.0) for result in said.results]
+            when_s |= dict.fromkeys(said.events, step.now_s)
+        when_s |= dict.fromkeys(one.end(END_S).events, END_S)
+        said_s.append(when_s)
+        stages.append(results)
+    at_once, in_pieces = said_s
+    assert stages[0] == stages[1]
+    assert list(at_once) == list(in_pieces)
+    late_s = [in_pieces[event] - now_s for event, now_s in at_once.items()]
+    assert min(late_s) >= 0
+    assert 1 < max(late_s) < every_s
 
 
 def test_stages_are_what_they_are_without_breathing() -> None:
