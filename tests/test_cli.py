@@ -262,6 +262,7 @@ def on_a_terminal(*arguments: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_what_takes_longer_than_two_seconds_shows_how_far_it_is(edf: Path, tmp_path: Path) -> None:
     shown = on_a_terminal("replay", str(edf), "--out", str(tmp_path), "--speed", "40")
     assert "night.edf" in shown

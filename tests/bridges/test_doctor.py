@@ -219,6 +219,7 @@ def test_the_clock_is_steady_and_its_server_known_or_said_not_to_be() -> None:
     assert (check.state == "not known here") == (sys.platform != "linux")
 
 
+@pytest.mark.slow
 def test_the_command_says_json_and_its_exit_code_tells(cli: Cli, tmp_path: Path, lsl_session_id: str) -> None:
     bed = tmp_path / "bed.toml"
     bed.write_text(f'[lsl]\nprivate_session = "{lsl_session_id}-empty"\n[publish]\naddress = "ipc://{tmp_path}/out"\n')

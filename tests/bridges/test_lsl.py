@@ -220,6 +220,7 @@ def test_two_streams_of_one_name_are_two_streams() -> None:
     del outlets
 
 
+@pytest.mark.slow
 def test_no_stream_in_time_names_the_predicate_and_what_was_seen() -> None:
     outlet = foreign_outlet("somebody")
     with pytest.raises(UserError, match=r"type='Sonar'.*0\.8 s.*'somebody' \(EEG\)"):

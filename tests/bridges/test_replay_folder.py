@@ -66,6 +66,7 @@ def test_what_has_its_report_is_left_and_what_a_kill_cut_off_is_done(cli: Cli, f
     assert read_summary(out / "lab" / "b.xdf" / "summary.json").epochs.total == EPOCHS + 1
 
 
+@pytest.mark.slow
 def test_reports_of_other_settings_are_not_mixed(cli: Cli, folder: Path, tmp_path: Path) -> None:
     out, bed = tmp_path / "reports", tmp_path / "bed.toml"
     for name in FILES[1:]:

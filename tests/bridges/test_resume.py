@@ -104,6 +104,7 @@ def test_killed_at_any_moment_it_goes_on_and_loses_nothing_final(
     assert not SessionFolder(out).checkpoint_path.exists()
 
 
+@pytest.mark.slow
 def test_a_session_that_ended_is_not_taken_up(tmp_path: Path, lsl_session_id: str) -> None:
     bed = bed_file(tmp_path, lsl_session_id, minimum=4, lateness_s=4 * SPEED)
     sessions = []

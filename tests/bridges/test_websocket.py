@@ -186,6 +186,7 @@ def test_hostile_bytes_disturb_nobody(place: str, publisher: Publisher) -> None:
         assert take(reader)["kind"] == "heartbeat"
 
 
+@pytest.mark.slow
 def test_a_reader_that_hangs_costs_the_others_nothing_and_is_told(publisher: Publisher, place: str) -> None:
     """16 MB of live messages are more than the sockets between take; a hung reader's share then waits in the bridge."""
     host, _, port = place.rpartition(":")

@@ -118,6 +118,7 @@ def test_stamps_are_true_within_a_second_of_resuming_where_recursive_least_squar
     assert theirs[30 * 256] > 0.1 * gap_s
 
 
+@pytest.mark.slow
 def test_eight_hours_of_drift_jitter_and_gaps_stay_true() -> None:
     sent = send(8.0, jitter_s=0.02, drift=100e-6, gaps_s=(1.0, 10.0, 30.0))
     timeline = Timeline(RATE_HZ, 0.0)

@@ -35,6 +35,7 @@ def _pretrained(standardised: bool) -> tuple[dict[str, float], dict[str, float]]
     return before, collapse_of(module.encode(inputs, mask).flatten(0, 1).detach())
 
 
+@pytest.mark.slow
 def test_fused_tokens_differ_more_after_pretraining_than_before() -> None:
     before, after = _pretrained(standardised=True)
     assert not collapsed(after)

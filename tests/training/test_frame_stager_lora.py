@@ -86,6 +86,7 @@ def test_merged_is_unmerged_through_the_exported_graph(tmp_path: Path) -> None:
         assert np.abs(out["probabilities"][0] - said[epoch]).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_run_exports_and_tests_what_was_merged(tmp_path: Path) -> None:
     encoders = step_1(tmp_path / "encoders")
     nights = [night(seed, 8) for seed in range(3)]
