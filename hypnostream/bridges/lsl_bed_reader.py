@@ -37,6 +37,7 @@ _ASTRAY_S = 1.0  # more than this, and stream time is not what it was thought to
 _LEAVE_WITH_LSL = (
     8 << 20
 )  # a sender that is ahead of time is left to wait in liblsl's buffers, where nothing is dropped
+_PROBES_HELD = 32  # while no samples come that they could go with
 _OPENED_AT_ONCE = threading.BoundedSemaphore(16)  # a ward's streams all come at once
 _Opened = tuple[Known, "Inlet | Exception"]
 
@@ -175,8 +176,9 @@ class BedReader:
             self._lookout.looked(
                 stream_id, now_s, None if newest_s is None else newest_s + inlet.offset_s, inlet.rate_hz
             )
-        if messages:
+        if messages or len(self._probes) >= _PROBES_HELD:
             self._tell_probes()
+        if messages:
             self._tell(messages, b"".join(raw), droppable=True)
         if due is None and math.isfinite(declared_s) and abs(now_s - declared_s) > _ASTRAY_S:
             self._clock_ahead_s += now_s - declared_s
@@ -190,7 +192,7 @@ class BedReader:
         return self._lookout.wants(stream_id, waiting, now_s)
 
     def _tell_probes(self) -> None:
-        """What was measured of clocks, for the samples that come next; by itself each would cost as much as they."""
+        """What was measured of clocks, before the samples that come next; by itself each would cost as much as they."""
         if self._probes:
             self._tell(self._probes)
             self._probes = []

@@ -1,7 +1,7 @@
 """When to look for samples: seldom, but often around the moment when a stream is about to complete a second.
 
 Results come with complete seconds. Looking every few milliseconds for the rest of the time costs twenty times as much
-and brings nothing forward.
+and brings nothing forward; nor does taking a second's samples before all of them are there.
 """
 
 import math
