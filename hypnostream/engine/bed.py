@@ -1,6 +1,6 @@
 """One bed: the whole way of a sample, from a stream's chunk to what the session says. No clock, no socket, no file.
 
-    chunk -> path (ring, conditioners; one a stream) -> grids -> session -> breathing
+    chunk -> path (reorder, conditioners; one a stream) -> grids -> session -> breathing
 
 Replay and live run this same class; they differ only in where steps come from. What it says depends on its steps
 alone, and all that it remembers can be written down and taken up again.
@@ -181,8 +181,10 @@ class Bed:
             self._streams.deliver((yield from conditioned(due)))
 
     def _advance(self, now_s: float, said: Said) -> Asking[Said]:
-        self._streams.flush(self._grids.due(now_s))
-        return (yield from self._say(*self._grids.advance(now_s), said))
+        due = self._grids.due(now_s)
+        if self._streams.flush(due):
+            due = self._grids.due(now_s)
+        return (yield from self._say(*self._grids.advance(now_s, due), said))
 
     def _say(self, closed: Sequence[Seconds], breathed: Sequence[Seconds], said: Said) -> Asking[Said]:
         """Every final stage; of provisional ones the latest: one that is overtaken before it is said helps nobody.

@@ -63,9 +63,9 @@ class Grids:
         breathing = min(stages, breathing)
         return stages, max(self._grids[BREATHING].next_second, breathing - breathing % self.breathing_every_s)
 
-    def advance(self, now_s: float) -> tuple[list[Seconds], list[Seconds]]:
-        """By grid, the blocks that close at `now_s`."""
-        stages, breathing = self.due(now_s)
+    def advance(self, now_s: float, due: tuple[int, int]) -> tuple[list[Seconds], list[Seconds]]:
+        """By grid, the blocks that close at `now_s`, before the seconds that are `due`."""
+        stages, breathing = due
         return self._grids[STAGES].advance(now_s, stages), self._grids[BREATHING].advance(now_s, breathing)
 
     def finish(self, end_s: float) -> tuple[list[Seconds], list[Seconds]]:

@@ -1,6 +1,6 @@
 """One stream's way from chunks to conditioned seconds, and what is to be said of it on the way.
 
-    chunk -> reorder -> ring -> conditioners (one a grid) -> seconds
+    chunk -> reorder -> conditioners (one a grid) -> seconds
 
 It watches the stream too: that it stalled, that it speaks again, how many samples did not come.
 """
@@ -14,13 +14,12 @@ from hypnostream.stream.conditioner import Conditioner, conditioner_for
 from hypnostream.stream.conditioning import ConditionerState, StreamConditioner
 from hypnostream.stream.irregular import IrregularConditioner, IrregularState, steady
 from hypnostream.stream.reorder import Reorder, ReorderState
-from hypnostream.stream.ring import RingBuffer
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import SAMPLES_LOST, SOURCE_RESUMED, SOURCE_STALLED, Chunk, Notice, StreamInfo
 
-RING_S = 120.0  # how much raw signal a ring keeps: more than any chunk, little enough for a ward in memory
+PIECE_S = 120.0  # of a longer chunk, so much at once: what conditioning needs of memory is bounded
 HAND_OVER_S = 30.0  # a stream that has said nothing for so long gives its place to one that offers to serve
-_IRREGULAR_RING = 1024  # samples
+_IRREGULAR_PIECE = 1024  # samples
 _FAR = 1 << 20  # seconds
 
 
@@ -86,8 +85,7 @@ class StreamPath:
             )
         self._first = next(iter(self._conditioners.values()))  # all of them know of the stream what any does
         self._reorder = Reorder(info.rate_hz, reorder_s)
-        self._ring = RingBuffer(len(info.channels), round(RING_S * info.rate_hz) or _IRREGULAR_RING)
-        self._reader = self._ring.reader()
+        self._piece = round(PIECE_S * info.rate_hz) or _IRREGULAR_PIECE
         self.heard_s = now_s
         self.stalled = False
         self._lost_said = 0
@@ -178,14 +176,12 @@ class StreamPath:
 
     def _condition(self, chunk: Chunk, hold: bool = False) -> list[Seconds]:
         seconds: list[Seconds] = []
-        whole = self._ring.capacity
-        for start in range(0, len(chunk.timestamps), whole):
-            samples, timestamps = chunk.samples[start : start + whole], chunk.timestamps[start : start + whole]
-            if len(timestamps) < whole:  # a piece as long as the ring would fill it, and leave it as it is
-                self._ring.append(samples, timestamps)
-                samples, timestamps = self._reader.read()
+        for start in range(0, len(chunk.timestamps), self._piece):
+            piece = chunk
+            if len(chunk.timestamps) > self._piece:
+                rows = slice(start, start + self._piece)
+                piece = Chunk(chunk.stream_id, chunk.samples[rows], chunk.timestamps[rows])
             for each in self._conditioners.values():
-                piece = Chunk(chunk.stream_id, samples, timestamps)
                 seconds += each.push(piece, hold) if isinstance(each, StreamConditioner) else each.push(piece)
         return seconds
 
@@ -208,7 +204,7 @@ class StreamPath:
         return [Notice(SAMPLES_LOST, self.info.stream_id, self.accepted_s, detail, samples=lost)]
 
     def snapshot(self) -> PathState:
-        """A copy of all that this path remembers. The ring is empty between steps: what came was read."""
+        """A copy of all that this path remembers."""
         remembered = [each.snapshot() for each in self._conditioners.values()]
         return PathState(
             self.info,

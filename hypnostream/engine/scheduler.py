@@ -11,7 +11,7 @@ does not depend on which others are there, but for the rounding of sums in anoth
 import heapq
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -38,16 +38,17 @@ class Finished(Generic[Bed, Found]):
     error: Exception | None = None
 
 
-@dataclass(order=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting(Generic[Bed, Found]):
     """An ask in the queue of its graph. One whose bed has left stays until its turn, `gone`."""
 
-    deadline_s: float
-    order: int
-    bed: Bed = field(compare=False)
-    asking: Asking[Found] = field(compare=False)
-    ask: Ask = field(compare=False)
-    gone: bool = field(compare=False, default=False)
+    bed: Bed
+    asking: Asking[Found]
+    ask: Ask
+    gone: bool = False
+
+
+_Turn = tuple[float, int, _Waiting[Bed, Found]]  # by deadline, and by order where these are equal
 
 
 class Scheduler(Generic[Bed, Found]):
@@ -59,7 +60,7 @@ class Scheduler(Generic[Bed, Found]):
     def __init__(self, settings: BatchSettings | None = None) -> None:
         self.settings = settings or BatchSettings()
         self.batches, self.rows = 0, 0
-        self._queues: dict[Hashable, list[_Waiting[Bed, Found]]] = {}
+        self._queues: dict[Hashable, list[_Turn[Bed, Found]]] = {}
         self._at_work: dict[Bed, _Waiting[Bed, Found]] = {}
         self._finished: list[Finished[Bed, Found]] = []
         self._order = count()
@@ -74,7 +75,7 @@ class Scheduler(Generic[Bed, Found]):
         """When the next run is due: when the oldest ask has waited long enough, or at once for a full batch."""
         if any(len(queue) >= self.settings.most for queue in self._queues.values()):
             return -math.inf
-        return min((queue[0].deadline_s for queue in self._queues.values()), default=math.inf)
+        return min((queue[0][0] for queue in self._queues.values()), default=math.inf)
 
     def is_busy(self, bed: Bed) -> bool:
         """Whether this bed's work still waits for an answer."""
@@ -100,13 +101,13 @@ class Scheduler(Generic[Bed, Found]):
     def run(self, now_s: float) -> bool:
         """One batch of what is due at `now_s`, the earliest deadlines first; False when nothing is."""
         full = [key for key, queue in self._queues.items() if len(queue) >= self.settings.most]
-        due = full or [key for key, queue in self._queues.items() if queue[0].deadline_s <= now_s]
+        due = full or [key for key, queue in self._queues.items() if queue[0][0] <= now_s]
         if not due:
             return False
-        key = min(due, key=lambda each: self._queues[each][0])
+        key = min(due, key=lambda each: self._queues[each][0][:2])
         queue, batch = self._queues[key], list[_Waiting[Bed, Found]]()
         while queue and len(batch) < self.settings.most:
-            waiting = heapq.heappop(queue)
+            _, _, waiting = heapq.heappop(queue)
             if not waiting.gone:
                 batch.append(waiting)
         if not queue:
@@ -134,8 +135,9 @@ class Scheduler(Generic[Bed, Found]):
         except Exception as error:
             self._finished.append(Finished(bed, error=error))
         else:
-            waiting = _Waiting(now_s + self.settings.wait_s, next(self._order), bed, asking, ask)
-            heapq.heappush(self._queues.setdefault(ask.key, []), waiting)
+            waiting = _Waiting(bed, asking, ask)
+            turn = now_s + self.settings.wait_s, next(self._order), waiting
+            heapq.heappush(self._queues.setdefault(ask.key, []), turn)
             self._at_work[bed] = waiting
 
     def _run(self, batch: Sequence[_Waiting[Bed, Found]], now_s: float) -> None:

@@ -10,6 +10,7 @@ epochs that come together are one run.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from hypnostream.stream.channels import NEVER_PRESENT, OK, QUALITY_NAMES
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.stages import EPOCH_S, STAGES
 
+_Number = TypeVar("_Number", bound=np.generic)
 NEVER_S = 1e6  # the age of a channel that was never there; the graph bounds ages far below
 
 
@@ -33,7 +35,7 @@ class SessionState:
     """All that a session remembers: arrays and two numbers, so that it can be written down and taken up again."""
 
     next_second: int
-    signal: NDArray[np.float32]  # (C, 30, rate) second s lies at s % 30, so a whole epoch lies in order
+    signal: NDArray[np.float32]  # (C, 30, rate) a ring: second s lies at s % 30, so a whole epoch lies in order
     quality: NDArray[np.uint8]  # (C, 30)
     age_s: NDArray[np.float64]  # (C,) since the last good second
     model: Arrays  # by the names of the graph's state inputs, each (1, ...); in a session views of its slot
@@ -45,7 +47,7 @@ class _Window:
 
     epoch: int
     seconds: int
-    signal: NDArray[np.float32]  # (C, 30 rate)
+    signal: NDArray[np.float32]  # (C, 30 rate) of one window a view of the session's ring
     quality: NDArray[np.uint8]  # (C, 30)
     passed: int  # seconds of it that the session has seen: at its start the window is longer than it
     age_s: NDArray[np.float32]  # (C,)
@@ -62,9 +64,11 @@ class Session:
         self._most = backend.most if isinstance(backend, StretchBackend) else 1
         self._slot = (Slots(bundle.content.epoch) if slots is None else slots).join()
         count, rate = len(bundle.channels), bundle.channels[0].rate_hz
+        # The ring twice over: wherever it begins, thirty seconds lie in order, and need no copy.
+        self._ring = np.zeros((count, 2 * EPOCH_S, rate), np.float32)
         self.state = SessionState(
             next_second=0,
-            signal=np.zeros((count, EPOCH_S, rate), np.float32),
+            signal=self._ring[:, :EPOCH_S],
             quality=np.full((count, EPOCH_S), NEVER_PRESENT, np.uint8),
             age_s=np.full(count, NEVER_S),
             model=self._slot.states,
@@ -81,7 +85,8 @@ class Session:
             if theirs != ours:
                 raise ValueError(f"a snapshot with {name} {theirs} does not fit a bundle that wants {ours}")
         self._slot.write(state.model)
-        self.state = replace(copy.deepcopy(state), model=self._slot.states)
+        self._ring[:] = np.tile(state.signal, (1, 2, 1))
+        self.state = replace(copy.deepcopy(state), signal=self._ring[:, :EPOCH_S], model=self._slot.states)
 
     def move(self, slots: Slots) -> None:
         """Go on in one of these slots, which are of the same graph: among others, or alone again."""
@@ -127,22 +132,22 @@ class Session:
         state = self.state
         quality = seconds.quality[:, first : first + count]
         for channel, samples in zip(seconds.channels, seconds.samples, strict=True):
-            state.signal[channel, place : place + count] = samples[first : first + count]
-        state.quality[list(seconds.channels), place : place + count] = quality
+            new = samples[first : first + count]
+            self._ring[channel, place : place + count] = new
+            self._ring[channel, place + EPOCH_S : place + EPOCH_S + count] = new
+        rows = list(seconds.channels)
+        state.quality[rows, place : place + count] = quality
         good = quality == OK
-        since = np.where(
-            good.any(axis=1), np.argmax(good[:, ::-1], axis=1), state.age_s[list(seconds.channels)] + count
-        )
-        state.age_s[list(seconds.channels)] = np.minimum(since, NEVER_S)
+        since = np.where(good.any(axis=1), np.argmax(good[:, ::-1], axis=1), state.age_s[rows] + count)
+        state.age_s[rows] = np.minimum(since, NEVER_S)
         state.next_second += count
 
     def _window(self, kept: bool) -> _Window:
         """The last 30 s, in order; `kept` while others are taken."""
         state = self.state
         place = state.next_second % EPOCH_S
-        signal, quality = state.signal, state.quality
+        signal, quality = self._ring[:, place : place + EPOCH_S], state.quality
         if place:
-            signal = np.concatenate((signal[:, place:], signal[:, :place]), axis=1)
             quality = np.concatenate((quality[:, place:], quality[:, :place]), axis=1)
         elif kept:
             signal, quality = signal.copy(), quality.copy()
@@ -157,11 +162,11 @@ class Session:
 
     def _stages(self, windows: Sequence[_Window], final: bool) -> Asking[list[StageResult]]:
         """What the graph says of these: one window, or a stretch of them."""
-        valid = np.stack([window.quality == OK for window in windows]).astype(np.float32)  # (L, C, 30)
+        valid = _stacked([window.quality == OK for window in windows]).astype(np.float32)  # (L, C, 30)
         inputs = {
-            "signal": np.stack([window.signal for window in windows]),
+            "signal": _stacked([window.signal for window in windows]),
             "valid": valid,
-            "age_s": np.stack([window.age_s for window in windows]),
+            "age_s": _stacked([window.age_s for window in windows]),
         }
         if self._stretches:
             inputs = {name: each[None] for name, each in inputs.items()}
@@ -183,29 +188,35 @@ class Session:
         weights: Sequence[float | None],
         compute_s: float,
     ) -> StageResult:
-        passed = window.quality[:, -window.passed :]
+        passed = window.quality[:, EPOCH_S - window.passed :]
+        good = passed == OK
+        if good.all():  # as they mostly are
+            worst, shares = [OK] * len(passed), [1.0] * len(passed)
+        else:
+            worst, shares = _worst(passed), good.mean(axis=1).tolist()
         p_w, p_n1, p_n2, p_n3, p_r = probabilities.tolist()
+        some, use_of = bool(usable.any()), usable.tolist()
         return StageResult(
             epoch=window.epoch,
             t_start_s=self.t0_s + window.epoch * EPOCH_S,
             final=final,
             seconds=window.seconds,
-            stage=STAGES[int(np.argmax(probabilities))] if usable.any() else None,
-            absent_reason=None if usable.any() else "no_data",
+            stage=STAGES[int(probabilities.argmax())] if some else None,
+            absent_reason=None if some else "no_data",
             probabilities=(p_w, p_n1, p_n2, p_n3, p_r),
             channels=tuple(
                 ChannelState(spec.name, QUALITY_NAMES[code], share, not use, weight)
                 for spec, code, share, use, weight in zip(
-                    self.bundle.channels,
-                    _worst(passed),
-                    (passed == OK).mean(axis=1).tolist(),
-                    usable.tolist(),
-                    weights,
-                    strict=True,
+                    self.bundle.channels, worst, shares, use_of, weights, strict=True
                 )
             ),
             compute_s=compute_s,
         )
+
+
+def _stacked(arrays: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
+    """With an axis before the others; a view where there is but one, as there is live."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _worst(codes: NDArray[np.uint8]) -> list[int]:

@@ -120,10 +120,11 @@ class Streams:
             notices += path.watch(now_s)
         return notices
 
-    def flush(self, until: Sequence[int]) -> None:
-        """Whole seconds before the one that is due in each grid wait for no look-ahead any more."""
-        for path in self.paths:
-            self.deliver(path.flush(until, incomplete=False))
+    def flush(self, until: Sequence[int]) -> bool:
+        """Whole seconds before the one that is due in each grid wait for no look-ahead any more; whether any did."""
+        found = [second for path in self.paths for second in path.flush(until, incomplete=False)]
+        self.deliver(found)
+        return bool(found)
 
     def finish(self, until_second: int) -> None:
         """No sample comes any more: all up to `until_second` is delivered, missing or not."""

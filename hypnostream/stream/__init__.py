@@ -1,1 +1,1 @@
-"""Time and samples: sources, clocks, ring buffer, conditioning, sensor quality and the 30 s grid."""
+"""Time and samples: sources, clocks, conditioning, sensor quality and the 30 s grid."""

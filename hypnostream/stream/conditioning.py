@@ -219,9 +219,9 @@ class StreamConditioner:
     def emit(self, padded: bool = False, until: int | None = None) -> list[Seconds]:
         """The seconds that are ready and were held back; `padded`: those too that only miss their look-ahead."""
         state = self.state
-        if not (self.is_due or (padded and not math.isnan(state.origin_s) and self.groups)):
-            return []
         if until is not None and until <= state.next_second:
+            return []
+        if not (self.is_due or (padded and not math.isnan(state.origin_s) and self.groups)):
             return []
         if state.pending.shape[1]:
             for group, memory in zip(self.groups, state.groups, strict=True):

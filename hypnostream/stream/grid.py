@@ -88,6 +88,7 @@ class Grid:
             late_seconds=np.zeros(len(self.specs), np.int64),
         )
         self._stream_of: dict[int, str] = {}
+        self._places = tuple(range(len(self.specs)))
         for name, channels in streams.items():
             self.serve(name, channels)
 
@@ -160,15 +161,21 @@ class Grid:
 
     def due(self, now_s: float) -> int:
         """The second before which `advance(now_s)` will close everything, as things stand."""
-        steady = [stream.passed for stream in self.state.streams.values() if stream.steady]
+        state = self.state
+        steady = [stream.passed for stream in state.streams.values() if stream.steady]
         front = max(steady, default=0)
-        if front > self.state.fronts[-1][0]:
-            if self.state.fronts[-1][1] == now_s:  # a clock that stands still must not make the list grow
-                self.state.fronts.pop()
-            self.state.fronts.append((front, now_s))
-        expired = [front for front, seen_s in self.state.fronts if seen_s + self.lateness_s <= now_s]
-        due = max(self.state.next_second, self._passed_by_all(), expired[-1] if expired else 0)
-        if not steady or self.state.fronts[-1][1] + self.lateness_s + 1 <= now_s:
+        latest, seen_s = state.fronts[-1]
+        if front > latest:
+            if seen_s == now_s:  # a clock that stands still must not make the list grow
+                state.fronts.pop()
+            state.fronts.append((front, now_s))
+            seen_s = now_s
+        due = max(state.next_second, self._passed_by_all())
+        for front, at_s in reversed(state.fronts):
+            if at_s + self.lateness_s <= now_s:
+                due = max(due, front)
+                break
+        if not steady or seen_s + self.lateness_s + 1 <= now_s:
             due = max(due, math.floor(now_s - self.t0_s - self.lateness_s))
         return due
 
@@ -190,7 +197,7 @@ class Grid:
         return self._close(max(epoch_count(end_s - self.t0_s), epoch_count(self.state.next_second)) * EPOCH_S)
 
     def _passed_by_all(self) -> int:
-        return min((stream.passed for stream in self.state.streams.values() if stream.awaited), default=0)
+        return min([stream.passed for stream in self.state.streams.values() if stream.awaited], default=0)
 
     def _close(self, until: int) -> list[Seconds]:
         blocks = []
@@ -208,24 +215,32 @@ class Grid:
 
     def _block(self, count: int) -> Seconds:
         """The next `count` seconds of all specs, from what was delivered of them."""
-        samples: list[NDArray[np.float32]] = [np.zeros((count, spec.rate_hz), np.float32) for spec in self.specs]
+        state, first, until = self.state, self.state.next_second, self.state.next_second + count
+        samples: list[NDArray[np.float32] | None] = [None] * len(self.specs)
         quality = np.full((len(self.specs), count), MISSING, np.uint8)
-        for stream in (*self.state.gone, *self.state.streams.values()):
+        for stream in (*state.gone, *state.streams.values()):
             for block in stream.blocks:
-                start, stop = (
-                    max(block.start, self.state.next_second),
-                    min(block.start + block.count, self.state.next_second + count),
-                )
+                start, stop = max(block.start, first), min(block.start + block.count, until)
                 if start >= stop:
                     continue
-                here, there = (
-                    slice(start - self.state.next_second, stop - self.state.next_second),
-                    slice(start - block.start, stop - block.start),
-                )
+                here, there = slice(start - first, stop - first), slice(start - block.start, stop - block.start)
                 quality[list(block.channels), here] = block.quality[:, there]
                 for row, channel in enumerate(block.channels):
-                    samples[channel][here] = block.samples[row][there]
-        seen = np.logical_or.accumulate(quality != MISSING, axis=1) | self.state.present[:, None]
-        self.state.present = seen[:, -1]
-        quality[~seen] = NEVER_PRESENT
-        return Seconds(self.state.next_second, tuple(range(len(self.specs))), tuple(samples), quality)
+                    if stop - start == count:  # nearly always: no copy
+                        samples[channel] = block.samples[row][there]
+                        continue
+                    if (joined := samples[channel]) is None:
+                        joined = np.zeros((count, self.specs[channel].rate_hz), np.float32)
+                    elif joined.base is not None:  # what was delivered is another's
+                        joined = joined.copy()
+                    joined[here] = block.samples[row][there]
+                    samples[channel] = joined
+        if not state.present.all():
+            present = np.logical_or.accumulate(quality != MISSING, axis=1) | state.present[:, None]
+            state.present = present[:, -1]
+            quality[~present] = NEVER_PRESENT
+        whole = tuple(
+            np.zeros((count, spec.rate_hz), np.float32) if own is None else own
+            for spec, own in zip(self.specs, samples, strict=True)
+        )
+        return Seconds(first, self._places, whole, quality)

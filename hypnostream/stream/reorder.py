@@ -97,11 +97,13 @@ class Reorder:
             out += self._contiguous()
             while self.held_samples > max(1, _MOST_S * self.rate_hz):
                 out += self._first_held()
-        return out + self.release(now_s)
+        return out + self.release(now_s) if state.held else out
 
     def release(self, now_s: float) -> list[Chunk]:
         """What has waited long enough by `now_s`, and what comes next after it."""
         out: list[Chunk] = []
+        if not self._state.held:
+            return out
         while any(held.until_s <= now_s for held in self._state.held):
             out += self._first_held()
         return out
@@ -113,9 +115,10 @@ class Reorder:
 
     def _pieces(self, chunk: Chunk) -> list[Chunk]:
         """`chunk`, cut where its stamps leap ahead or back; itself when they do not."""
-        steps = np.diff(chunk.timestamps) - 1 / self.rate_hz
+        stamps = chunk.timestamps
+        steps = stamps[1:] - stamps[:-1] - 1 / self.rate_hz
         limit = max(_NEXT / self.rate_hz, 1.5 * self._state.jitter_s)
-        if not len(steps) or not (back := steps < -limit).any():
+        if not len(steps) or steps.min() >= -limit or not (back := steps < -limit).any():
             return [chunk]
         cuts = np.flatnonzero(back | (steps > limit)) + 1
         rows = zip([0, *cuts.tolist()], [*cuts.tolist(), len(chunk.timestamps)], strict=True)

@@ -72,13 +72,14 @@ def update(
 
     True when the block lies so far off that it is no noise: the line then follows the next blocks at once.
     """
-    if float(np.abs(errors_s).max()) <= EXACT_S:
+    smallest, largest, n = float(errors_s.min()), float(errors_s.max()), len(errors_s)
+    if max(largest, -smallest) <= EXACT_S:
         line.jitter_s *= _JITTER_FADES
         _predict(line, until_next_s)
         return False
-    mean = float(errors_s.mean())
-    packets = 1 + int(np.count_nonzero(np.abs(np.diff(errors_s)) > EXACT_S))
-    scatter = float(errors_s.var()) + max(0.0, mean * mean - line.offset_variance)
+    mean = float(errors_s.sum()) / n
+    packets = 1 + int(np.count_nonzero(np.abs(errors_s[1:] - errors_s[:-1]) > EXACT_S))
+    scatter = float(np.square(errors_s - mean).sum()) / n + max(0.0, mean * mean - line.offset_variance)
     line.blocks = min(line.blocks + 1, _SCATTER_BLOCKS)
     line.scatter_s2 += (scatter - line.scatter_s2) / line.blocks
     line.packets += packets - 1
@@ -97,7 +98,7 @@ def update(
     line.offset_variance *= 1 - of_offset
     line.covariance *= 1 - of_offset
     line.origin_s += of_offset * mean
-    peak = float(np.abs(errors_s - of_offset * mean).max())
+    peak = max(largest - of_offset * mean, of_offset * mean - smallest)
     line.jitter_s = max(peak, line.jitter_s * _JITTER_FADES)
     _predict(line, until_next_s)
     return stepped

@@ -117,6 +117,8 @@ class Timeline:
 
     def accept(self, timestamps: NDArray[np.float64]) -> list[Run]:
         """Sort `timestamps` (n,) of the next samples into runs, oldest first; what is in no run is dropped."""
+        if (run := self._as_exact_as_before(timestamps)) is not None:
+            return [run]
         state = self.state
         finite = np.isfinite(timestamps)
         kept = None if finite.all() else np.flatnonzero(finite)
@@ -129,20 +131,36 @@ class Timeline:
             if not state.started or state.stale >= self.rate_hz:
                 i += self._begin_anew(stamps[i:])
                 continue
-            good, off = self._judge(stamps[i:])
+            good, off, errors = self._judge(stamps[i:])
             if good:
                 origin_s, opens = state.origin_s, state.count == 0
                 if spans and not opens and spans[-1][1:3] == (i, origin_s):
                     spans[-1] = (spans[-1][0], i + good, *spans[-1][2:])
                 else:
                     spans.append((i, i + good, origin_s, opens))
-                self._take(stamps[i : i + good])
+                self._take(stamps[i : i + good], errors[:good])
                 i += good
             elif off > 0:
                 i += self._gap(stamps[i:])
             else:
                 i += self._drop(stamps[i:], -self.tolerance_s)
         return [Run(slice(a, b) if kept is None else kept[a:b], origin, opens) for a, b, origin, opens in spans]
+
+    def _as_exact_as_before(self, stamps: NDArray[np.float64]) -> Run | None:
+        """All of these in one run, where the segment was exact so far and goes on so: nearly always, and soon told."""
+        state = self.state
+        if not state.count or state.line.blocks or state.ragged or state.stale >= self.rate_hz or not len(stamps):
+            return None
+        errors = self._errors(stamps)
+        if not max(errors.max(), -errors.min()) <= EXACT_S:  # nor where one is no number
+            return None
+        state.received += (n := len(stamps))
+        state.count += n
+        state.stale = state.leaping = 0
+        kept = state.count - stamp_line.block_of(state.count, self._shortest)[0]
+        state.errors_s = errors[n - kept :] if kept <= n else np.concatenate((state.errors_s, errors))[-kept:]
+        self._remember(stamps)
+        return Run(slice(0, n), state.origin_s, opens_segment=False)
 
     @property
     def _expected_s(self) -> float:
@@ -157,24 +175,36 @@ class Timeline:
         count = self.state.count
         return stamps - (self.state.origin_s + np.arange(count, count + len(stamps)) / self.rate_hz)
 
-    def _judge(self, stamps: NDArray[np.float64]) -> tuple[int, int]:
-        """How many of `stamps` go on in the segment, of one block at most; 1 if the next is ahead, -1 if behind."""
+    def _judge(self, stamps: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
+        """How many of `stamps` go on in the segment, of one block at most; 1 if the next is ahead, -1 if behind.
+
+        With them their errors, or of more.
+        """
         state = self.state
         if state.line.blocks == 0 and not state.ragged:
             # Exact so far: nothing to learn, so a block need not end.
-            exact = np.abs(self._errors(stamps)) <= EXACT_S
-            if good := _until(~exact):
-                return good, 0
+            errors = self._errors(stamps)
+            if good := _until(~(np.abs(errors) <= EXACT_S)):
+                return good, 0, errors
         stamps = stamps[: stamp_line.block_of(state.count, self._shortest)[1] - state.count]
         errors = self._errors(stamps)
-        before = stamps[0] - 1 / self.rate_hz if state.count == 0 else state.recent_s[-1]
-        steps = (stamps - np.concatenate(([before], stamps[:-1]))) * self.rate_hz - 1
+        steps = np.empty(len(stamps))
+        steps[0] = stamps[0] - (stamps[0] - 1 / self.rate_hz if state.count == 0 else state.recent_s[-1])
+        np.subtract(stamps[1:], stamps[:-1], out=steps[1:])
+        steps *= self.rate_hz
+        steps -= 1
+        shortest, longest = float(steps.min()), float(steps.max())
         slack, limit = self._slack, self.tolerance_s
+        if slack >= 0.5 and state.line.packets >= _KNOWN_PACKETS:
+            limit = min(max(stamp_line.largest_error_s(state.line), 0.5 / self.rate_hz), limit)
+        repeated = shortest <= -1 or bool(state.count and stamps.min() <= state.recent_s.max())
+        near = errors.max() <= limit and errors.min() >= -self.tolerance_s
+        if near and not repeated and (slack >= 0.5 or (shortest > -0.5 and longest < 0.5)):
+            # As most blocks are: what follows would find the same.
+            state.ragged |= slack < 0.5 and max(longest, -shortest) > slack
+            return len(stamps), 0, errors
         off = np.zeros(len(stamps), np.int8)
-        if slack >= 0.5:
-            if state.line.packets >= _KNOWN_PACKETS:
-                limit = min(max(stamp_line.largest_error_s(state.line), 0.5 / self.rate_hz), limit)
-        else:
+        if slack < 0.5:
             whole = np.rint(steps)
             ragged = (np.abs(steps - whole) > slack) | (whole < 0)
             since = 0 if state.ragged else _until(ragged)
@@ -182,12 +212,12 @@ class Timeline:
             ragged[:since] = False
         off[errors > limit] = 1
         off[errors < -self.tolerance_s] = -1
-        if steps.min() <= -1 or (state.count and stamps.min() <= state.recent_s.max()):
+        if repeated:
             off[self._repeated(stamps)] = -1
         good = _until(off != 0)
         if slack < 0.5 and good:
             state.ragged |= bool(ragged[:good].any())
-        return good, int(off[good]) if good < len(off) else 0
+        return good, int(off[good]) if good < len(off) else 0, errors
 
     def _repeated(self, stamps: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of `stamps` are those of samples that came just before."""
@@ -196,18 +226,25 @@ class Timeline:
         first[np.unique(known, return_index=True)[1]] = True
         return ~first[len(known) - len(stamps) :]
 
-    def _take(self, stamps: NDArray[np.float64]) -> None:
+    def _take(self, stamps: NDArray[np.float64], errors: NDArray[np.float64]) -> None:
         """The segment's next samples, which do not go beyond the block unless they are exact."""
         state = self.state
-        errors = np.concatenate((state.errors_s, self._errors(stamps)))
+        errors = np.concatenate((state.errors_s, errors))
         state.count += len(stamps)
         state.stale = state.leaping = 0
-        state.recent_s = np.concatenate((state.recent_s, stamps[-self._remembered :]))[-self._remembered :]
+        self._remember(stamps)
         start = stamp_line.block_of(state.count, self._shortest)[0]
         state.errors_s = errors[len(errors) - (state.count - start) :]
         ended = errors[: len(errors) - len(state.errors_s)]
-        if len(ended) and (state.line.blocks or np.abs(ended).max() > EXACT_S):
+        if len(ended) and (state.line.blocks or max(ended.max(), -ended.min()) > EXACT_S):
             self._end_block(ended)
+
+    def _remember(self, stamps: NDArray[np.float64]) -> None:
+        most = self._remembered
+        if len(stamps) >= most:
+            self.state.recent_s = stamps[-most:].copy()
+        else:
+            self.state.recent_s = np.concatenate((self.state.recent_s, stamps))[-most:]
 
     def _end_block(self, errors: NDArray[np.float64]) -> None:
         state, line = self.state, self.state.line
