@@ -3,6 +3,7 @@
 python -m benchmarks.ward [beds ...]
 """
 
+import gc
 import heapq
 import sys
 import time
@@ -14,6 +15,7 @@ import numpy as np
 from benchmarks.peer import ask_peer
 from benchmarks.report import heading, quantile, table
 from hypnostream.bridges.breathing import breathing_of, specs_of
+from hypnostream.bridges.ward import SEARCHES
 from hypnostream.config import BreathingSection
 from hypnostream.engine.asking import Asking
 from hypnostream.engine.backend import Backend, OnnxBackend
@@ -150,6 +152,7 @@ def raw_beds(count: int, bundle: Bundle, backend: Backend, breathing: bool) -> l
 def main(counts: Sequence[int] = BEDS, settings: BatchSettings | None = None) -> None:
     """Print the tables."""
     settings = settings or BatchSettings()
+    gc.set_threshold(*SEARCHES)  # as a ward does
     bundle = load_bundle()
     backend = OnnxBackend(bundle, keeps_memory=True)
     heading("Many beds in one process", f"{METHOD} Batches of {settings.most} at most, waiting {settings.wait_s:g} s.")

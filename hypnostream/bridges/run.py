@@ -101,12 +101,13 @@ class LiveSteps:
     """What comes from a live source, as steps of the session's clock; a step may be asked for each `wait_s`, or sooner.
 
     If this process, or the machine, stood still, no one knows at once that nothing came meanwhile: what was sent may
-    still be on its way from the reader. Until that had time to come, time has not passed.
+    still be on its way from the reader. Until that had time to come, time has not passed. Of many beds each waits
+    `patience` times as long.
     """
 
-    def __init__(self, source: LiveSource, clock: Clock) -> None:
+    def __init__(self, source: LiveSource, clock: Clock, patience: float = 1.0) -> None:
         self._source, self._clock = source, clock
-        self.wait_s = max(clock.wall_s(READ_S), LEAST_READ_S)
+        self.wait_s = patience * max(clock.wall_s(READ_S), LEAST_READ_S)
         # In seconds of the session, in which the catching up is counted:
         self._a_wall_second = 1 / clock.wall_s(1.0) if clock.wall_s(1.0) else 0.0
         self._known_s = self._before_s = clock.now()

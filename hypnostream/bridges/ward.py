@@ -1,5 +1,6 @@
 """A ward: many beds in one process, as its files say, which are looked at again while it runs."""
 
+import gc
 import queue
 import sys
 import time
@@ -29,6 +30,7 @@ from hypnostream.stream.source import Notice
 LOOK_S: Final = 3.0
 BEAT_S: Final = 1.0
 _ENDING_S: Final = 0.2
+SEARCHES: Final = (50_000, 20, 50)  # for cycles: rarely, as each goes through what hundreds of beds remember
 SWITCH_S: Final = 0.001  # the loop lets go of the interpreter with each write, and is not to wait long for it
 
 
@@ -49,6 +51,7 @@ def run_ward(options: WardOptions) -> None:
     """
     files = WardFiles(options.path)
     allow_many_files()
+    gc.set_threshold(*SEARCHES)
     sys.setswitchinterval(SWITCH_S)
     with stopped_by_signals() as stop, Common() as common, ExitStack() as stack:
         ward = Ward(options, common, _sinks(files.ward, options, stack))

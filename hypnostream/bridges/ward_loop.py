@@ -23,7 +23,9 @@ from hypnostream.stream.clock import Clock
 from hypnostream.stream.source import LiveSource
 
 TOGETHER_S = 0.01  # what comes within it is looked at once
-PATIENCE = 3.0  # waits of a bed alone, after which one is looked at of which nothing came
+# Waits of a bed alone, after which one is looked at of which nothing came: a little more than a second, as its samples
+# come once a second.
+PATIENCE = 6.0
 
 
 @dataclass(eq=False, slots=True)
@@ -67,7 +69,7 @@ class WardLoop:
     def drive(self, source: LiveSource, clock: Clock, driven: DrivenBed, stop: Callable[[], bool]) -> None:
         """Drive a bed until `source` is exhausted or `stop` says so. Raises what the bed's own work raised."""
         started = time.perf_counter()
-        place = _Place(source, LiveSteps(source, clock), driven, stop)
+        place = _Place(source, LiveSteps(source, clock, PATIENCE), driven, stop)
         inner = source.source if isinstance(source, ShiftedSource) else source
         if isinstance(inner, LslSource):
             inner.tell(lambda: self._tell(place))
@@ -123,7 +125,7 @@ class WardLoop:
         """Take up a bed's next step, unless it is at work; what came meanwhile is for the step after."""
         if place.gone:
             return
-        self._wait(place, now_s + PATIENCE * place.steps.wait_s)
+        self._wait(place, now_s + place.steps.wait_s)
         if self._scheduler.is_busy(place):
             place.missed = True
             return

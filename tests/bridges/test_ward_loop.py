@@ -120,7 +120,8 @@ def turned(loop: WardLoop, *beds: InLoop) -> None:
 def same(ours: list[StageResult], theirs: list[StageResult]) -> None:
     assert [(r.epoch, r.stage, r.absent_reason) for r in ours] == [(r.epoch, r.stage, r.absent_reason) for r in theirs]
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=0, atol=1e-6)
+        # How a batch's sums are added up is the processor's: 1.3e-6 was seen.
+        np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=0, atol=3e-6)
 
 
 def test_beds_together_are_told_what_each_is_told_alone() -> None:
