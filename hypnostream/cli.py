@@ -81,11 +81,9 @@ def run(
     if is_ward(raw):
         from hypnostream.bridges.ward import WardOptions, run_ward
 
-        if out is not None or metrics is not None:
-            raise UserError(
-                "--out and --metrics are for one bed; in a ward use keep.folder, and each bed's metrics.address"
-            )
-        run_ward(WardOptions(config, announce, record, insecure))
+        if out is not None:
+            raise UserError("--out is for one bed; in a ward use keep.folder")
+        run_ward(WardOptions(config, announce, record, insecure, metrics))
         return
     bed = bed_config(raw, config)
     bed = bed.insecure() if insecure else bed

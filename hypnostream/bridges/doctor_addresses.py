@@ -28,9 +28,13 @@ def examine(config: BedConfig) -> Iterator[Check]:
         yield _try("publish.replay", replay, lambda: bind(replay, open_to_others))
     except UserError as error:
         yield Check("publish.replay", PROBLEM, str(error))
-    metrics = config.metrics.address
-    if metrics is not None:
-        yield _try("metrics.address", metrics, lambda: HttpEndpoint(metrics, {}, insecure=publish.insecure).close())
+    if config.metrics.address is not None:
+        yield metrics(config.metrics.address, publish.insecure)
+
+
+def metrics(address: str, insecure: bool) -> Check:
+    """Where metrics and health are served, of a bed or of a ward."""
+    return _try("metrics.address", address, lambda: HttpEndpoint(address, {}, insecure=insecure).close())
 
 
 def keys(folder: Path) -> Check:

@@ -19,6 +19,9 @@ def examine_ward(path: Path) -> list[Check]:
     checks += [
         Check("ward", PROBLEM, why, "mend the file; this bed does not begin") for why in files.first.wrong.values()
     ]
+    if files.ward.ward.metrics.address is not None:
+        insecure = files.ward.defaults.publish.insecure
+        checks.append(doctor_addresses.metrics(files.ward.ward.metrics.address, insecure))
     for bed in files.first.beds.values():
         checks += [replace(check, name=f"{bed.name}: {check.name}") for check in doctor_addresses.examine(bed)]
     return checks

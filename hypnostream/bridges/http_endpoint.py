@@ -1,8 +1,8 @@
 """A few pages over HTTP for programs that poll: Prometheus, a supervisor. It only answers GET, and is bounded in all.
 
 It runs in a thread of its own. Whoever connects may send any bytes, or none, or never read: a connection has
-`PATIENCE_S` from its beginning to its end, a request `LARGEST_REQUEST_BYTES`, and of more than `MOST_CONNECTIONS` the
-oldest goes, so that nobody can keep a supervisor out by holding on.
+`PATIENCE_S` to ask and as long to take the answer, a request `LARGEST_REQUEST_BYTES`, and of more than
+`MOST_CONNECTIONS` the oldest goes, so that nobody can keep a supervisor out by holding on.
 """
 
 import asyncio
@@ -119,7 +119,9 @@ class HttpEndpoint:
         self._open[own] = None
         try:
             async with asyncio.timeout(PATIENCE_S):
-                page, with_body = self._answer(await _request(reader))
+                request = await _request(reader)
+            page, with_body = self._answer(request)  # which may be long in the making where the machine is busy
+            async with asyncio.timeout(PATIENCE_S):
                 writer.write(_response(page, with_body))
                 await writer.drain()
                 writer.close()

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from hypnostream.bridges.logs import NoticeLog
-from hypnostream.bridges.metrics import STARTING_S, Metrics
+from hypnostream.bridges.metrics import Metrics
 from hypnostream.bridges.overseer import Overseer
 from hypnostream.bridges.service_manager import ServiceManager
+from hypnostream.bridges.tally import STARTING_S
 from hypnostream.config import BedConfig
 
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from hypnostream.bridges.messages import SESSION_ENDED
-from hypnostream.bridges.metrics import ENDING_S
 from hypnostream.bridges.overseer import Reading
+from hypnostream.bridges.tally import ENDING_S
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.stream.source import Notice

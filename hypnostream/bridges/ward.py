@@ -15,20 +15,22 @@ from msgspec.structs import replace
 from hypnostream.bridges.curve import gate_of
 from hypnostream.bridges.logs import NoticeLog
 from hypnostream.bridges.messages import BED_REFUSED, BED_REMOVED
+from hypnostream.bridges.metrics import MetricsEndpoint
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import Sink
 from hypnostream.bridges.service_manager import ServiceManager
 from hypnostream.bridges.stopping import stopped_by_signals
 from hypnostream.bridges.ward_bed import WardBed
 from hypnostream.bridges.ward_config import WardFile
+from hypnostream.bridges.ward_families import FRESH_S, ward_families
 from hypnostream.bridges.ward_files import Beds, WardFiles
 from hypnostream.bridges.ward_surroundings import Common
+from hypnostream.bridges.ward_tally import BEAT_S, WardTally
 from hypnostream.config import BedConfig
 from hypnostream.errors import UserError
 from hypnostream.stream.source import Notice
 
 LOOK_S: Final = 3.0
-BEAT_S: Final = 1.0
 _ENDING_S: Final = 0.2
 SEARCHES: Final = (50_000, 20, 50)  # for cycles: rarely, as each goes through what hundreds of beds remember
 SWITCH_S: Final = 0.001  # the loop lets go of the interpreter with each write, and is not to wait long for it
@@ -36,18 +38,20 @@ SWITCH_S: Final = 0.001  # the loop lets go of the interpreter with each write, 
 
 @dataclass(frozen=True, slots=True)
 class WardOptions:
-    """What a ward is asked for beside its file; `record` and `insecure` hold for every bed."""
+    """What a ward is asked for beside its file; `record` and `insecure` hold for every bed. `metrics` stands above the
+    file's address."""
 
     path: Path
     announce: Callable[[str], None]
     record: bool = False
     insecure: bool = False
+    metrics: str | None = None
 
 
 def run_ward(options: WardOptions) -> None:
     """Serve the beds until the process is asked to stop (Ctrl-C, SIGTERM); then end all sessions in order.
 
-    UserError: the ward's file is wrong, it has no bed, or its status cannot be published.
+    UserError: the ward's file is wrong, it has no bed, or its status or metrics cannot be published.
     """
     files = WardFiles(options.path)
     allow_many_files()
@@ -55,6 +59,7 @@ def run_ward(options: WardOptions) -> None:
     sys.setswitchinterval(SWITCH_S)
     with stopped_by_signals() as stop, Common() as common, ExitStack() as stack:
         ward = Ward(options, common, _sinks(files.ward, options, stack))
+        _serve_metrics(ward, files.ward, options, common, stack)
         for bed in files.first.beds.values():
             with suppress(UserError):  # the bed says it
                 common.model(bed.model)  # before the threads are there that would all wait for it
@@ -71,17 +76,20 @@ def run_ward(options: WardOptions) -> None:
                 beat_s = now_s + BEAT_S
                 ward.beat(time.monotonic())
             ward.tend()
-            common.loop.turn(max(0.0, min(beat_s - time.monotonic(), _ENDING_S)))
+            waited_s = common.loop.turn(max(0.0, min(beat_s - time.monotonic(), _ENDING_S)))
+            ward.tally.turns.add(time.monotonic() - now_s - waited_s)
 
 
 class Ward:
-    """The beds by their places; `sinks` are told how they are, in the thread that calls."""
+    """The beds by their places; `sinks` are told how they are, in the thread that calls, as is `tally`."""
 
     def __init__(self, options: WardOptions, common: Common, sinks: list[Sink]) -> None:
-        self._options, self._common, self._sinks = options, common, sinks
+        self.tally = WardTally()
+        self._options, self._common, self._sinks = options, common, [self.tally, *sinks]
         self._wanted: dict[str, BedConfig] = {}
         self._beds: dict[str, WardBed] = {}
         self._leaving: list[WardBed] = []
+        self._refused: tuple[str, ...] = ()
         self._ending = False
         self._said: queue.SimpleQueue[Notice] = queue.SimpleQueue()
 
@@ -95,6 +103,7 @@ class Ward:
         for place, why in found.wrong.items():
             self._said.put(_notice(BED_REFUSED, place, why))
         self._wanted = {place: self._as_asked(bed) for place, bed in found.beds.items()}
+        self._refused = found.refused
 
     def tend(self) -> None:
         """Let go of beds that are not wanted as they are, and begin those that are; pass on what was said."""
@@ -125,6 +134,8 @@ class Ward:
 
     def beat(self, now_s: float) -> None:
         """A second has passed."""
+        beds = {bed.config.name: bed.tally for bed in (*self._leaving, *self._beds.values())}
+        self.tally.stands(beds, len(self._wanted), self._refused, self._ending)
         for sink in self._sinks:
             sink.heartbeat(now_s)
 
@@ -170,6 +181,21 @@ def _sinks(ward: WardFile, options: WardOptions, stack: ExitStack) -> list[Sink]
         sinks.append(stack.enter_context(publisher))
         options.announce(f"{ward.ward.name}: its status is published on {publisher.address}")
     return sinks
+
+
+def _serve_metrics(ward: Ward, file: WardFile, options: WardOptions, common: Common, stack: ExitStack) -> None:
+    """One page for all beds, where there is an address for it."""
+    address = options.metrics or file.ward.metrics.address
+    if address is not None:
+        endpoint = MetricsEndpoint(
+            address,
+            lambda: ward_families(ward.tally, common.loop, common.times),
+            ward.tally.health,
+            insecure=file.defaults.publish.insecure or options.insecure,
+            fresh_s=FRESH_S,
+        )
+        stack.enter_context(endpoint)
+        options.announce(f"{file.ward.name}: metrics and health are at {endpoint.address}")
 
 
 def allow_many_files() -> None:

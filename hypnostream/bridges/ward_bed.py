@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from hypnostream.bridges.live import live_session
@@ -16,24 +17,28 @@ from hypnostream.bridges.lsl import StoppedError
 from hypnostream.bridges.messages import BED_ENDED, BED_FAILED
 from hypnostream.bridges.overseers import overseers_of
 from hypnostream.bridges.stopping import BedStop, LeftError
+from hypnostream.bridges.summary import Summary
+from hypnostream.bridges.tally import Tally
 from hypnostream.bridges.ward_surroundings import AmongBeds, Common
 from hypnostream.config import BedConfig
 from hypnostream.errors import UserError
 
 PAUSES_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # before a bed is begun again: longer each time,
 WELL_AFTER_S: Final = 120.0  # until a session lasted so long
+STARTING_S: Final = 600.0  # how long one may take beyond its looking for streams, where hundreds begin at once
 _logger = logging.getLogger(__name__)
 
 
 class WardBed:
     """The bed at work in its thread, from now on until `stop`. From there `say` (kind, detail) tells the ward, and
-    `announce` the log.
+    `announce` the log; `tally` is of all its sessions.
     """
 
     def __init__(
         self, config: BedConfig, common: Common, say: Callable[[str, str], None], announce: Callable[[str], None]
     ) -> None:
         self.config, self.stop = config, BedStop()
+        self.tally = Tally(config.lsl.timeout_s + STARTING_S, common.times)
         self._around, self._say, self._announce = AmongBeds(common, self._tell), say, announce
         self._told: tuple[str, str] | None = None
         self._thread = threading.Thread(target=self._live, name=config.name, daemon=True)
@@ -49,9 +54,7 @@ class WardBed:
         while not self.stop():
             began_s = time.monotonic()
             try:
-                with overseers_of(self.config, alone=False) as overseers:
-                    options = LiveOptions(self.config, None, self._announce, overseers=overseers, around=self._around)
-                    _, folder = live_session(options, self.stop)
+                _, folder = self._session()
                 self._tell(BED_ENDED, f"report in {folder}")
                 failures = 0
             except (LeftError, StoppedError):
@@ -66,6 +69,16 @@ class WardBed:
             if time.monotonic() - began_s > WELL_AFTER_S:
                 failures = min(failures, 1)
             self.stop.asked_now.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
+
+    def _session(self) -> tuple[Summary, Path]:
+        self.tally.begin()
+        try:
+            with overseers_of(self.config, alone=False) as overseers:
+                told = (*overseers, self.tally)
+                options = LiveOptions(self.config, None, self._announce, overseers=told, around=self._around)
+                return live_session(options, self.stop)
+        finally:
+            self.tally.end()
 
     def _tell(self, kind: str, detail: str) -> None:
         """Say it, unless it was said last already."""

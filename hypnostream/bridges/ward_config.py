@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
 from hypnostream.bridges.session_folder import slug
-from hypnostream.config import BedConfig, PublishSection, bed_config, read_toml
+from hypnostream.config import BedConfig, MetricsSection, PublishSection, bed_config, read_toml
 from hypnostream.errors import UserError
 
 MOST_BEDS: Final = 4096
@@ -30,13 +30,15 @@ _BED: Final = "{bed}"  # in an address: the bed's name, as it is in its folder's
 class WardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A ward. `beds` is a folder with one bed's TOML file each, `bed` are those that stand here; both may be given.
 
-    `status` is the address at which the ward says how its beds are; none: nowhere but in the log. All other keys of a
-    file are a bed's, and hold for each bed that does not say otherwise.
+    `status` is the address at which the ward says how its beds are; none: nowhere but in the log. `metrics` are the
+    ward's own, one page for all beds. All other keys of a file are a bed's, and hold for each bed that does not say
+    otherwise.
     """
 
     name: str = "ward"
     beds: str | None = None
     status: str | None = None
+    metrics: MetricsSection = MetricsSection()
     bed: tuple[dict[str, Any], ...] = ()
 
 

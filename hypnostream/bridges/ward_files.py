@@ -13,11 +13,12 @@ _Signature = tuple[int, int] | None  # of a file: when it was changed, and its s
 
 @dataclass(frozen=True, slots=True)
 class Beds:
-    """What a look found: the beds by their places ("beds/3.toml", or the name of one in the ward's own file), and what
-    is wrong with which file, each fault once."""
+    """What a look found: the beds by their places ("beds/3.toml", or the name of one in the ward's own file), what is
+    wrong with which file, each fault once, and all places that are `refused` for as long as they are wrong."""
 
     beds: Mapping[str, BedConfig]
     wrong: Mapping[str, str] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -76,12 +77,13 @@ class WardFiles:
         self._beds = self._side_by_side(beds, wrong)
         news = {place: why for place, why in wrong.items() if self._said.get(place) != why}
         self._said = wrong
-        return Beds(self._beds, news)
+        return Beds(self._beds, news, tuple(sorted(wrong)))
 
     def _side_by_side(self, beds: Mapping[str, BedConfig], wrong: dict[str, str]) -> dict[str, BedConfig]:
         """The beds that can be beside one another: those that are as they were go before those that are new."""
         unchanged = [place for place, bed in beds.items() if self._beds.get(place) == bed]
-        claimed: dict[str, str] = {}
+        own = self.ward.ward.metrics.address
+        claimed = {} if own is None else {f"address {own}": str(self.path)}
         found: dict[str, BedConfig] = {}
         for place in [*unchanged, *(place for place in beds if place not in unchanged)]:
             for bed in (beds[place], self._beds.get(place)):

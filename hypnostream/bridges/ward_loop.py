@@ -48,11 +48,12 @@ class _Place:
 class WardLoop:
     """`turn` is called by one thread, over and over; `drive` by any other.
 
-    Beds whose sessions share a backend share slots for its states, and so its runs.
+    Beds whose sessions share a backend share slots for its states, and so its runs. What `scheduler` counts may be read
+    by any thread.
     """
 
     def __init__(self, settings: BatchSettings | None = None, wall: Callable[[], float] = time.monotonic) -> None:
-        self._scheduler: Scheduler[_Place, Said] = Scheduler(settings)
+        self.scheduler: Scheduler[_Place, Said] = Scheduler(settings)
         self._wall = wall
         self._slots: dict[Backend, Slots] = {}
         self._joining: deque[_Place] = deque()
@@ -80,8 +81,8 @@ class WardLoop:
         if place.error is not None:
             raise place.error
 
-    def turn(self, longest_s: float) -> None:
-        """Do what is to be done by now, then wait for what comes next, `longest_s` at most."""
+    def turn(self, longest_s: float) -> float:
+        """Do what is to be done by now, then wait for what comes next, `longest_s` at most; how long it waited."""
         self._news.clear()
         while self._joining:
             self._admit(self._joining.popleft())
@@ -94,13 +95,15 @@ class WardLoop:
             _, _, place = heapq.heappop(self._due)
             if place.due_s <= now_s:  # else it was at work meanwhile
                 self._step(place, now_s)
-        while self._scheduler.run(self._wall()):
+        while self.scheduler.run(self._wall()):
             self._hear()
         self._hear()
-        next_s = min(self._scheduler.due_s, self._due[0][0] if self._due else self._wall() + longest_s)
-        wait_s = min(next_s - self._wall(), longest_s)
+        next_s = min(self.scheduler.due_s, self._due[0][0] if self._due else self._wall() + longest_s)
+        done_s = self._wall()
+        wait_s = min(next_s - done_s, longest_s)
         if wait_s > 0 and not self._told and self._news.wait(wait_s):
             time.sleep(TOGETHER_S)
+        return self._wall() - done_s
 
     def _tell(self, place: _Place) -> None:
         """Something came of a bed. Any thread says so."""
@@ -126,7 +129,7 @@ class WardLoop:
         if place.gone:
             return
         self._wait(place, now_s + place.steps.wait_s)
-        if self._scheduler.is_busy(place):
+        if self.scheduler.is_busy(place):
             place.missed = True
             return
         try:
@@ -137,10 +140,10 @@ class WardLoop:
         except Exception as error:  # a bed's fault is its own
             self._let_go(place, error)
         else:
-            self._scheduler.begin(place, work, now_s)
+            self.scheduler.begin(place, work, now_s)
 
     def _hear(self) -> None:
-        for finished in self._scheduler.finished():
+        for finished in self.scheduler.finished():
             self._say(finished)
 
     def _say(self, finished: Finished[_Place, Said]) -> None:

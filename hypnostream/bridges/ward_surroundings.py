@@ -17,6 +17,7 @@ from hypnostream.bridges.lsl_shared_reader import SharedReader
 from hypnostream.bridges.messages import BED_BEGUN, BED_FAILED
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import DrivenBed
+from hypnostream.bridges.spread import Times
 from hypnostream.bridges.stopping import BedStop, LeftError
 from hypnostream.bridges.surroundings import Model, Stopping, load_model, settings_of
 from hypnostream.bridges.ward_loop import WardLoop
@@ -32,7 +33,7 @@ class Common:
     """What the beds share. Any thread uses it."""
 
     def __init__(self) -> None:
-        self.loop = WardLoop()
+        self.loop, self.times = WardLoop(), Times()
         self.context: zmq.Context[Any] = zmq.Context()
         self.context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
         self.writing = threading.BoundedSemaphore(os.cpu_count() or 1)

@@ -4,12 +4,14 @@ import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hypnostream.bridges import http_endpoint
 from hypnostream.bridges.http_endpoint import (
     LARGEST_REQUEST_BYTES,
     MOST_CONNECTIONS,
@@ -98,6 +100,19 @@ def test_those_who_hold_on_keep_nobody_out_and_are_cut_off(
             assert client.recv(1) == b""
         client.close()
     assert caplog.records == []  # nor can they fill a disk with logs
+
+
+def test_a_page_that_takes_long_to_make_is_served_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_endpoint, "PATIENCE_S", 1.0)
+
+    def made() -> Page:
+        time.sleep(1.1)
+        return Page(200, "x/y", bytes(16 << 20))
+
+    with HttpEndpoint("127.0.0.1:0", {"/page": made}) as endpoint, connect(endpoint) as client:
+        client.sendall(b"GET /page HTTP/1.1\r\n\r\n")
+        time.sleep(1.2)  # more than fits between the two is there, and the asker slow to take it
+        assert len(b"".join(iter(lambda: client.recv(1 << 20), b""))) > 16 << 20
 
 
 def test_one_who_never_reads_the_answer_is_cut_off(endpoint: HttpEndpoint) -> None:

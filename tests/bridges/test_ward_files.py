@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 def settled(files: WardFiles) -> Beds:
     """A file that changed is taken at the second look."""
     first, second = files.look(), files.look()
-    return Beds(second.beds, {**first.wrong, **second.wrong})
+    return Beds(second.beds, {**first.wrong, **second.wrong}, second.refused)
 
 
 def names(beds: Beds) -> list[str]:
@@ -146,6 +146,22 @@ def test_a_bed_that_clashes_with_one_at_work_is_refused_whichever_comes_first(fo
     assert names(settled(files)) == ["0", "1", "bed 2"]
 
 
+def test_the_ward_s_metrics_are_its_own_and_no_bed_s(folder: Path) -> None:
+    ward = (folder / "ward.toml").read_text()
+    written(folder / "ward.toml", f'{ward}[metrics]\naddress = "127.0.0.1:9464"\n')
+    written(folder / "beds" / "2.toml", '[metrics]\naddress = "127.0.0.1:9464"\n')
+    files = WardFiles(folder / "ward.toml")
+    assert files.ward.ward.metrics.address == "127.0.0.1:9464"
+    assert [bed.metrics.address for bed in files.first.beds.values()] == [None]
+    place = str(folder / "beds" / "2.toml")
+    assert f"address 127.0.0.1:9464 is that of {folder}/ward.toml too" in files.first.wrong[place]
+    assert files.first.refused == settled(files).refused == (place,)
+    written(folder / "beds" / "2.toml", '[metrics]\naddress = "127.0.0.1:9465"\n')
+    found = settled(files)
+    assert [bed.metrics.address for bed in found.beds.values()] == [None, "127.0.0.1:9465"]
+    assert not found.refused
+
+
 def test_a_folder_that_is_away_for_a_moment_ends_no_bed(folder: Path) -> None:
     files = WardFiles(folder / "ward.toml")
     (folder / "beds").rename(folder / "elsewhere")
@@ -166,6 +182,7 @@ def test_wrong_beds_do_not_keep_the_others_from_beginning(folder: Path) -> None:
 def test_the_doctor_says_what_is_wrong_with_which_bed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(folder / "beds" / "1.toml", "[lsl]\npredicat = 3\n")
     written(folder / "beds" / "2.toml", '[publish]\naddress = "tcp://192.0.2.7:5600"\n')
+    written(folder / "ward.toml", (folder / "ward.toml").read_text() + '[metrics]\naddress = "192.0.2.7:9464"\n')
     monkeypatch.setattr(doctor_ward, "EXAMINATIONS", ())  # those of the machine are tested with the doctor
     checks = examine_ward(folder / "ward.toml")
     said = {check.name: check for check in checks}
@@ -173,6 +190,7 @@ def test_the_doctor_says_what_is_wrong_with_which_bed(folder: Path, monkeypatch:
     assert "1.toml" in said["ward"].said
     assert said["2: publish.address"].state == PROBLEM
     assert "192.0.2.7" in said["2: publish.address"].said
+    assert (said["metrics.address"].state, "192.0.2.7" in said["metrics.address"].said) == (PROBLEM, True)
     assert worst(checks) == PROBLEM
 
 
