@@ -10,16 +10,16 @@ import torch
 from hypnostream.engine.bundle import default_bundle_path, load_bundle
 from hypnostream.errors import UserError
 from hypnostream.models.breathing_detector import LATE_S, QUESTIONS, BreathingDetectorSettings
-from hypnostream.training.breathing.simulated_nights import simulated_recording
 from hypnostream.training.breathing.tick_export import bundle_with_tick
 from hypnostream.training.breathing.tick_night import TickNight, read_tick_night, read_tick_nights, write_tick_night
 from hypnostream.training.breathing.tick_nights import tick_night
 from hypnostream.training.breathing.tick_results import as_markdown, card_of, metrics_of
-from hypnostream.training.breathing.tick_run import BreathingRecipe, Trial, learned_from, run_trials, split_of
+from hypnostream.training.breathing.tick_run import BreathingRecipe, Trial, learned_from, run_trials, sleeper, split_of
 from hypnostream.training.breathing.tick_scores import MinuteRate, agreement, best_threshold, with_halves
 from hypnostream.training.breathing.tick_task import TickSettings, TickTask, probabilities
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.recordings.sets.hugcdn import read as read_hugcdn
+from hypnostream.training.recordings.simulated import simulated_recording
 from hypnostream.training.running.loop import LoopSettings, train
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -179,7 +179,7 @@ def test_a_threshold_is_that_of_the_largest_f1() -> None:
 
 
 def test_a_simulated_night_has_all_sensors_and_a_label_each_second() -> None:
-    night = tick_night(simulated_recording(7, 0.5, 40.0))
+    night = tick_night(simulated_recording(sleeper(0.5, 40.0), 7))
     assert night is not None
     assert night.mask[300:].mean(0).min() > 0.9
     assert set(np.unique(night.second)) == {0, 1}

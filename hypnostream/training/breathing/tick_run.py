@@ -21,7 +21,8 @@ from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.bundle import default_bundle_path
 from hypnostream.errors import UserError
-from hypnostream.training.breathing.simulated_nights import SET_NAME, simulated_recording
+from hypnostream.stream.simulator import NightSettings
+from hypnostream.stream.simulator_breathing_truth import BreathingSettings
 from hypnostream.training.breathing.tick_export import bundle_with_tick
 from hypnostream.training.breathing.tick_night import TickNight, read_tick_nights, write_tick_night
 from hypnostream.training.breathing.tick_nights import make_tick_nights, tick_night
@@ -30,11 +31,13 @@ from hypnostream.training.breathing.tick_scores import MinuteRate, TickScore, sc
 from hypnostream.training.breathing.tick_task import TickSettings, TickTask
 from hypnostream.training.nights.splits import Split, folds, write_split
 from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.recordings.simulated import SET_NAME, simulated_recording
 from hypnostream.training.running.many import Failed, run_each
 from hypnostream.training.running.progress import Progress, told
 from hypnostream.training.running.run import Run
 
 SCORES = "scores.json"
+RATE_HZ = 200  # of simulated EEG and ECG: as conditioning wants the ECG
 _MOST_BYTES = 1 << 24
 
 
@@ -114,6 +117,11 @@ def breathing_command(store: Path, out: Path, recipe: str, workers: int, bundle:
     print(f"results: {out / 'results.md'}; bundle: {out / 'bundle'}, parity {worst:.1e}")
 
 
+def sleeper(hours: float, events_per_hour: float) -> NightSettings:
+    """A simulated night with physiology."""
+    return NightSettings(hours * 3600, events_per_hour=events_per_hour, breathing=BreathingSettings(), rate_hz=RATE_HZ)
+
+
 def make_simulated(settings: SimulatedSettings, out: Path, progress: Progress) -> None:
     """Write the simulated nights that are not there yet."""
     for place in range(settings.nights):
@@ -121,7 +129,7 @@ def make_simulated(settings: SimulatedSettings, out: Path, progress: Progress) -
         progress(place, settings.nights, f"simulated-{seed}")
         if not (out / f"simulated-{seed}.safetensors").exists():
             rate = settings.events_per_hour[place % len(settings.events_per_hour)]
-            night = tick_night(simulated_recording(seed, settings.hours, rate))
+            night = tick_night(simulated_recording(sleeper(settings.hours, rate), seed))
             if night is not None:
                 write_tick_night(out, night)
 

@@ -1,8 +1,10 @@
-"""`hypnostream train ingest` and `train validate`: what they say, and the exit code 1 when something is wrong."""
+"""`hypnostream train ingest`, `simulate` and `validate`: what they say; exit code 1 when something is wrong."""
 
 from pathlib import Path
 
+from hypnostream.stream.simulator import NightSettings
 from hypnostream.training.recordings.ingest import SKIPPED, ingest
+from hypnostream.training.recordings.simulated import simulate
 from hypnostream.training.recordings.validate import validate
 from hypnostream.training.running.progress import told
 
@@ -17,6 +19,13 @@ def ingest_command(data: Path, out: Path, workers: int, ray: bool) -> None:
     if found.skipped:
         print(f"{len(found.skipped)} skipped, listed in {out / SKIPPED}")
         raise SystemExit(1)
+
+
+def simulate_command(out: Path, nights: int, hours: float, first_seed: int) -> None:
+    """See `simulate`; plain nights, without physiology of breathing."""
+    with told("simulate") as progress:
+        written = simulate(out, NightSettings(hours * 3600.0), nights, first_seed, progress)
+    print(f"{len(written)} simulated nights written to {out}; nobody is in them")
 
 
 def validate_command(store: Path, workers: int) -> None:

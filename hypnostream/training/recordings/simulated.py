@@ -1,19 +1,22 @@
-"""Simulated nights as recordings: all sensors of breathing at once, and the truth of each second. Nobody is in it."""
+"""Simulated nights as recordings: every sensor at once, and the truth of each second. Nobody is in them."""
 
+import hashlib
 from collections.abc import Iterator
 from functools import partial
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 
 from hypnostream.stream.simulator import NightSettings, SimulatedSource, simulate_night
-from hypnostream.stream.simulator_breathing_truth import BreathingSettings
 from hypnostream.stream.stages import EPOCH_S
+from hypnostream.training.recordings.edf_night import channel_kinds
 from hypnostream.training.recordings.labels import tracks_of
 from hypnostream.training.recordings.recording import Block, Channel, Event, Recording, Source
+from hypnostream.training.recordings.store import write_recording
+from hypnostream.training.running.progress import Progress
 
 SET_NAME = "simulated"
-RATE_HZ = 200  # of EEG and ECG: as conditioning wants the ECG
 LEAST = 3.0  # percent of saturation, or seconds of arousal: with less of both a hypopnea is none by rule
 _KINDS = {
     "obstructive apnea": "apnea_obstructive",
@@ -23,37 +26,46 @@ _KINDS = {
 }
 
 
-def simulated_recording(seed: int, hours: float, events_per_hour: float) -> Recording:
-    """A night of a simulated sleeper with physiology: EEG, ECG, nasal pressure, thermistor, belts, oximeter."""
-    settings = NightSettings(
-        duration_s=hours * 3600, events_per_hour=events_per_hour, breathing=BreathingSettings(), rate_hz=RATE_HZ
-    )
+def simulated_recording(settings: NightSettings, seed: int) -> Recording:
+    """The night of one simulated sleeper, `seed`, scored throughout. With physiology (`settings.breathing`) only those
+    hypopneas are scored that cost oxygen or sleep.
+    """
     night = simulate_night(settings, seed)
     epochs = len(night.stages)
     events = tuple(
         Event(event.start_s, event.duration_s, _KINDS[event.kind], event.kind, by="simulated")
         for event in night.events
-        if event.kind != "hypopnea" or max(event.fall or 0, event.arousal_s or 0) >= LEAST
+        if event.kind != "hypopnea" or settings.breathing is None or max(event.fall or 0, event.arousal_s or 0) >= LEAST
     )
-    kinds = {"eeg": "eeg", "ecg": "ecg", "resp": "flow", "spo2": "spo2"}
     name = f"simulated-{seed}"
+    channels = [(channel, stream.rate_hz) for stream in night.streams for channel in stream.channels]
+    kinds = channel_kinds([channel.label for channel, _ in channels])
     return Recording(
         name=name,
         subject=f"simulated:{seed}",
         set_name=SET_NAME,
         licence="none: nobody's",
-        sources=(Source(name, f"{seed:08x}{round(hours * 100):08x}{round(events_per_hour * 100):08x}".ljust(64, "0")),),
+        sources=(Source(name, hashlib.sha256(repr((settings, seed)).encode()).hexdigest()),),
         epochs=epochs,
         channels=tuple(
-            Channel(channel.label, kinds[stream.stream_id], channel.unit, stream.rate_hz)
-            for stream in night.streams
-            for channel in stream.channels
+            Channel(channel.label, kind, channel.unit, rate_hz)
+            for (channel, rate_hz), kind in zip(channels, kinds, strict=True)
         ),
         blocks=partial(_blocks, settings, seed),
         stages=night.stages,
         events=events,
         tracks=tracks_of(events, epochs, ("apnea", "hypopnea", "apnea_or_hypopnea")),
+        scoring="AASM",
     )
+
+
+def simulate(out: Path, settings: NightSettings, nights: int, first_seed: int, progress: Progress) -> list[Path]:
+    """Write the nights of `nights` sleepers into the store `out`, one after the other; their folders."""
+    written = []
+    for place, seed in enumerate(range(first_seed, first_seed + nights), 1):
+        written.append(write_recording(out, simulated_recording(settings, seed), reader="simulated 1"))
+        progress(place, nights, written[-1].name)
+    return written
 
 
 def _blocks(settings: NightSettings, seed: int) -> Iterator[Block]:
