@@ -57,7 +57,7 @@ def tensorrt(beds: int, half: bool) -> Beds:
     precision: Precision = "fp16" if half else "fp32"
     try:
         here = device()
-        stored = judged_engine(BUNDLE, here, precision, Profile(1, MOST_BEDS // 4, MOST_BEDS))
+        stored = judged_engine(BUNDLE, SPEC, here, precision, Profile(1, MOST_BEDS // 4, MOST_BEDS))
         runner = TensorRtRunner(stored.plan, SPEC, beds, backend_name(here, precision))
     except TensorRtError as error:
         raise NotHereError(str(error)) from error

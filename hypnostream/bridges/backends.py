@@ -1,4 +1,4 @@
-"""Which runtime runs a bundle here: TensorRT where it is asked for and can be used, onnxruntime everywhere else."""
+"""Which runtime runs a graph here: TensorRT where it is asked for and can be used, onnxruntime everywhere else."""
 
 import logging
 from collections.abc import Mapping
@@ -9,41 +9,81 @@ from numpy.typing import NDArray
 
 from hypnostream.config import ModelSection
 from hypnostream.engine.backend import Backend, OnnxBackend
-from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.bundle import Bundle, GraphSpec
 from hypnostream.engine.slots import Arrays
 from hypnostream.engine.stretch import StretchBackend
-from hypnostream.engine.tensorrt_device import TensorRtError, is_installed
+from hypnostream.engine.tensorrt_device import TensorRtError, device, is_installed
+from hypnostream.errors import UserError
 
 _logger = logging.getLogger("hypnostream.tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What runs, and why it is not what was asked for ("" when it is)."""
+    """What runs a graph, and why it is not what was asked for ("" when it is)."""
 
     backend: Backend
     fallback: str = ""
 
 
-def choose_backend(bundle: Bundle, model: ModelSection, *, stretches: bool = False, many: bool = False) -> Chosen:
-    """The backend that a bed's configuration asks for. "auto" is TensorRT where its package is installed.
+def asks_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec) -> bool:
+    """Whether a bed's configuration asks TensorRT to run this step graph.
+
+    "auto" asks for the epoch graph alone. Those of breathing are run a bed at a time, once in some 17 s, and take a
+    core 0.1 to 0.4 ms then: a GPU has nothing to win there.
+    """
+    return model.backend == "tensorrt" or (
+        model.backend == "auto" and graph.file == bundle.content.epoch.file and is_installed()
+    )
+
+
+def choose_backend(
+    bundle: Bundle,
+    model: ModelSection,
+    graph: GraphSpec | None = None,
+    *,
+    stretches: bool = False,
+    many: bool = False,
+) -> Chosen:
+    """What a bed's configuration asks for to run a step graph of the bundle (default: the epoch graph).
 
     With `stretches` it reads many epochs in one run, where the bundle has a graph for it and onnxruntime runs; for
     `many` beds it keeps memory between runs. What cannot be had is replaced by onnxruntime, with the reason. Building
-    an engine takes minutes, once. Raises UserError when the bundle runs nowhere.
+    an engine takes minutes, once. Raises UserError when the graph runs nowhere.
     """
-    if model.backend == "onnxruntime" or (model.backend == "auto" and not is_installed()):
-        if stretches and bundle.content.stretch:
-            return Chosen(StretchBackend(bundle))
-        return Chosen(OnnxBackend(bundle, keeps_memory=many))
+    graph = graph or bundle.content.epoch
+    if asks_tensorrt(bundle, model, graph):
+        return _by_tensorrt(bundle, model, graph, many)
+    if stretches and bundle.content.stretch and graph == bundle.content.epoch:
+        return Chosen(StretchBackend(bundle))
+    return Chosen(_by_onnxruntime(bundle, graph, many))
+
+
+def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, many: bool) -> Chosen:
     from hypnostream.bridges.tensorrt_engines import tensorrt_backend
 
     try:
-        return Chosen(FallingBack(bundle, tensorrt_backend(bundle, model.precision)))
+        here = device()
     except TensorRtError as error:
         reason = f"TensorRT is not used: {error}"
-        _logger.warning("%s; onnxruntime is", reason)
-        return Chosen(OnnxBackend(bundle, keeps_memory=many), reason)
+    else:
+        try:
+            return Chosen(FallingBack(bundle, graph, tensorrt_backend(bundle, graph, here, model.precision)))
+        except UserError:
+            raise
+        except Exception as error:  # whatever it is, of TensorRT's or of what makes its graph: the night begins
+            reason = f"TensorRT is not used for {graph.file}: {_line(error)}"
+    _logger.warning("%s; onnxruntime runs %s", reason, graph.file)
+    return Chosen(_by_onnxruntime(bundle, graph, many), reason)
+
+
+def _by_onnxruntime(bundle: Bundle, graph: GraphSpec, many: bool) -> OnnxBackend:
+    return OnnxBackend(bundle, graph, keeps_memory=many or graph == bundle.content.ticks)
+
+
+def _line(error: Exception) -> str:
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, TensorRtError) else f"{type(error).__name__}: {line}"
 
 
 class FallingBack:
@@ -52,8 +92,8 @@ class FallingBack:
     The states come with each call, so nothing is lost but the time of one.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend) -> None:
-        self._bundle, self._backend = bundle, backend
+    def __init__(self, bundle: Bundle, graph: GraphSpec, backend: Backend) -> None:
+        self._bundle, self._graph, self._backend = bundle, graph, backend
 
     @property
     def name(self) -> str:
@@ -66,5 +106,5 @@ class FallingBack:
             return self._backend.run(inputs)
         except TensorRtError as error:
             _logger.warning("%s failed, onnxruntime goes on: %s", self._backend.name, error)
-            self._backend = OnnxBackend(self._bundle)
+            self._backend = OnnxBackend(self._bundle, self._graph)
             return self._backend.run(inputs)

@@ -30,8 +30,10 @@ LARGEST_MANIFEST_BYTES = 1 << 20
 
 
 class EngineKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that an engine depends on. `graph` is the SHA-256 of the ONNX graph that TensorRT was given."""
+    """All that an engine depends on. `onnx` is the SHA-256 of the bundle's graph, `graph` that of the one that was made
+    of it for TensorRT."""
 
+    onnx: str
     graph: str
     tensorrt: str
     gpu: str

@@ -1,39 +1,43 @@
-"""Engines for this machine's GPU: built when they are not there, judged against onnxruntime before they are used."""
+"""Engines for this machine's GPU, one a graph: built when they are not there, judged beside onnxruntime before use."""
 
 from functools import partial
 
 from hypnostream.bridges.engine_cache import EngineKey, StoredEngine, cache_folder, engine_of, read_engine
 from hypnostream.engine.backend import OnnxBackend
-from hypnostream.engine.bundle import Bundle
-from hypnostream.engine.parity import LIMITS, Parity, compare, simulated_epochs
+from hypnostream.engine.bundle import Bundle, GraphSpec
+from hypnostream.engine.parity import LIMITS, Parity, compare
+from hypnostream.engine.simulated_steps import simulated_steps
 from hypnostream.engine.tensorrt_backend import TensorRtBackend
 from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash
-from hypnostream.engine.tensorrt_device import Device, Precision, TensorRtError, device
+from hypnostream.engine.tensorrt_device import Device, Precision, TensorRtError
 
 
-def tensorrt_backend(bundle: Bundle, precision: Precision, profile: Profile | None = None) -> TensorRtBackend:
-    """Raises TensorRtError with the reason when TensorRT cannot be used, or its answers are not good enough."""
-    here = device()
-    stored = judged_engine(bundle, here, precision, profile or Profile())
-    return TensorRtBackend(stored.plan, bundle.content.epoch, backend_name(here, precision))
+def tensorrt_backend(
+    bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, profile: Profile | None = None
+) -> TensorRtBackend:
+    """What runs `graph` on the GPU that is `here`. Raises TensorRtError when its answers are not good enough."""
+    stored = judged_engine(bundle, graph, here, precision, profile or Profile())
+    return TensorRtBackend(stored.plan, graph, backend_name(here, precision))
 
 
-def judged_engine(bundle: Bundle, here: Device, precision: Precision, profile: Profile) -> StoredEngine:
+def judged_engine(
+    bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, profile: Profile
+) -> StoredEngine:
     """An engine for this GPU that decides as onnxruntime does. Raises TensorRtError when there is none."""
-    spec, graph = bundle.content.epoch, engine_graph(bundle.graph_bytes(), bundle.content.epoch, precision)
-    key = engine_key(graph, here, precision, profile)
-    build = partial(build_engine, graph, spec, precision, profile)
-    judge = partial(judged, bundle, precision, backend_name(here, precision))
-    stored = engine_of(cache_folder(), engine_name(bundle, precision), key, build, judge)
+    given = engine_graph(bundle.graph_bytes(graph), graph, precision)
+    key = engine_key(bundle, graph, given, here, precision, profile)
+    build = partial(build_engine, given, graph, precision, profile)
+    judge = partial(judged, bundle, graph, precision, backend_name(here, precision))
+    stored = engine_of(cache_folder(), engine_name(bundle, graph, precision), key, build, judge)
     if stored.manifest.refused:
         raise TensorRtError(f"its engine in {precision} {stored.manifest.refused}")
     return stored
 
 
-def judged(bundle: Bundle, precision: Precision, name: str, plan: bytes) -> tuple[Parity, str]:
+def judged(bundle: Bundle, graph: GraphSpec, precision: Precision, name: str, plan: bytes) -> tuple[Parity, str]:
     """How an engine compares with onnxruntime over a simulated night, and why it may not be used ("": it may)."""
-    candidate = TensorRtBackend(plan, bundle.content.epoch, name)
-    parity = compare(OnnxBackend(bundle), candidate, bundle.content.epoch, simulated_epochs(bundle))
+    candidate = TensorRtBackend(plan, graph, name)
+    parity = compare(OnnxBackend(bundle, graph), candidate, graph, simulated_steps(bundle, graph))
     return parity, parity.refusal(LIMITS[precision])
 
 
@@ -42,22 +46,27 @@ def backend_name(here: Device, precision: Precision) -> str:
     return f"TensorRT {here.tensorrt} {precision} on {here.gpu}"
 
 
-def engine_state(bundle: Bundle, here: Device, precision: Precision) -> str:
-    """What is known of the engine that would be used, for people; nothing is built."""
-    key = engine_key(engine_graph(bundle.graph_bytes(), bundle.content.epoch, precision), here, precision, Profile())
-    stored, why = read_engine(cache_folder(), engine_name(bundle, precision), key)
+def engine_state(bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision) -> str:
+    """What would run a graph, and what is known of its engine, for people; nothing is built."""
+    given = engine_graph(bundle.graph_bytes(graph), graph, precision)
+    key = engine_key(bundle, graph, given, here, precision, Profile())
+    stored, why = read_engine(cache_folder(), engine_name(bundle, graph, precision), key)
     if stored is None:
-        return f"its engine in {precision} will be built when it is first used, which takes minutes: {why}"
+        return f"TensorRT; its engine in {precision} is built when it is first used, which takes minutes: {why}"
     if stored.manifest.refused:
-        return f"its engine in {precision} is refused: it {stored.manifest.refused}"
-    return f"its engine in {precision} decides as onnxruntime in {stored.manifest.parity.agreement:.2%} of a night"
+        return f"onnxruntime: TensorRT's engine in {precision} is refused, as it {stored.manifest.refused}"
+    alike = f"{stored.manifest.parity.agreement:.2%} of a night"
+    return f"TensorRT; its engine in {precision} decides as onnxruntime in {alike}"
 
 
-def engine_key(graph: bytes, here: Device, precision: Precision, profile: Profile) -> EngineKey:
-    """`graph` is what TensorRT is given."""
-    return EngineKey(graph_hash(graph), here.tensorrt, here.gpu, here.compute_capability, precision, profile)
+def engine_key(
+    bundle: Bundle, graph: GraphSpec, given: bytes, here: Device, precision: Precision, profile: Profile
+) -> EngineKey:
+    """`given` is what TensorRT is given in place of `graph`."""
+    onnx = bundle.content.sha256[graph.file]
+    return EngineKey(onnx, graph_hash(given), here.tensorrt, here.gpu, here.compute_capability, precision, profile)
 
 
-def engine_name(bundle: Bundle, precision: Precision) -> str:
+def engine_name(bundle: Bundle, graph: GraphSpec, precision: Precision) -> str:
     """One place for each bundle's graph and precision; what else differs replaces what is there, and is said."""
-    return f"{bundle.content.name}-{bundle.content.epoch.file.removesuffix('.onnx')}-{precision}"
+    return f"{bundle.content.name}-{graph.file.removesuffix('.onnx')}-{precision}"

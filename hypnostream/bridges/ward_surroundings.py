@@ -15,10 +15,11 @@ from hypnostream.bridges.lsl_config import reader_config, session_in_use
 from hypnostream.bridges.lsl_frames import Together
 from hypnostream.bridges.lsl_shared_reader import SharedReader
 from hypnostream.bridges.messages import BED_BEGUN, BED_FAILED
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import DrivenBed
 from hypnostream.bridges.stopping import BedStop, LeftError
-from hypnostream.bridges.surroundings import Model, Stopping, load_model, settings_of
+from hypnostream.bridges.surroundings import Stopping, load_model, settings_of
 from hypnostream.bridges.ward_loop import WardLoop
 from hypnostream.config import LslSection, ModelSection
 from hypnostream.stream.clock import Clock
@@ -45,7 +46,9 @@ class Common:
         section = replace(section, provisional=True)  # which is not of the model
         with self._lock:
             if section not in self._models:
-                self._models[section] = load_model(section, many=True)
+                model = load_model(section, many=True)
+                _ = model.beliefs  # now, before any thread asks for them
+                self._models[section] = model
             return self._models[section]
 
     def reader(self, section: LslSection) -> SharedReader:

@@ -1,6 +1,8 @@
 """What runs the model is what was asked for, or onnxruntime with the reason said."""
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,20 +11,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hypnostream.bridges.backends import FallingBack, choose_backend
-from hypnostream.bridges.bench import bench_here
+from hypnostream.bridges import backends, doctor_software
+from hypnostream.bridges.backends import FallingBack, asks_tensorrt, choose_backend
+from hypnostream.bridges.bench import bench_here, runtimes_of
 from hypnostream.bridges.doctor import OK, WARNING
-from hypnostream.bridges.doctor_software import backends
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.replay import ReplayOptions, replay
-from hypnostream.config import BedConfig, ModelSection, load_config
+from hypnostream.bridges.tensorrt_engines import engine_key, engine_name, engine_state
+from hypnostream.config import BackendName, BedConfig, ModelSection, load_config
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
-from hypnostream.engine.parity import Parity, compare, simulated_epochs
+from hypnostream.engine.parity import Parity, compare
+from hypnostream.engine.simulated_steps import simulated_epochs
 from hypnostream.engine.slots import Arrays
+from hypnostream.engine.tensorrt_build import Profile, engine_graph
 from hypnostream.engine.tensorrt_cuda import CudaError
-from hypnostream.engine.tensorrt_device import TensorRtError, device
+from hypnostream.engine.tensorrt_device import Device, TensorRtError, device
 from hypnostream.errors import UserError
 from tests.recordings import write_night
+
+GPU = Device("NVIDIA H100", "9.0", 80 << 30, "10.3.0")
 
 
 def reason() -> str:
@@ -46,6 +54,57 @@ def test_tensorrt_that_cannot_be_used_is_replaced_and_the_reason_said(caplog: py
     assert chosen.backend.name.startswith("onnxruntime")
     assert chosen.fallback == f"TensorRT is not used: {why}"
     assert why in caplog.text
+
+
+def test_every_step_graph_has_a_backend_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    why = reason()
+    model = Model(load_bundle(), ModelSection(backend="tensorrt"))
+    assert list(model.runtimes) == ["epoch"]  # the others only when breathing is scored
+    assert model.beliefs is model.beliefs
+    assert set(model.runtimes) == {"epoch", "tick", "ticks"}
+    assert all(name.startswith("onnxruntime") for name in model.runtimes.values())
+    assert model.fallbacks == (f"TensorRT is not used: {why}",)
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == [
+        "epoch.onnx",
+        "tick.onnx",
+        "ticks.onnx",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("backend", "asked"), [("tensorrt", {"epoch", "tick", "ticks"}), ("auto", {"epoch"}), ("onnxruntime", set())]
+)
+def test_auto_asks_tensorrt_for_the_epoch_graph_alone(
+    backend: BackendName, asked: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "is_installed", lambda: True)
+    bundle, section = load_bundle(), ModelSection(backend=backend)
+    assert {name for name, graph in bundle.step_graphs.items() if asks_tensorrt(bundle, section, graph)} == asked
+
+
+def test_what_one_graph_cannot_have_is_said_of_that_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A GPU on which no engine can be built, as TensorRT is not there to build it."""
+    reason()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(backends, "device", lambda: GPU)
+    bundle = load_bundle()
+    chosen = choose_backend(bundle, ModelSection(backend="tensorrt"), bundle.content.tick)
+    assert chosen.backend.name.startswith("onnxruntime")
+    assert re.match(r"TensorRT is not used for tick\.onnx: \w+", chosen.fallback)
+    assert "\n" not in chosen.fallback
+
+
+def test_an_engine_s_place_is_its_graph_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    bundle = load_bundle()
+    keys = {}
+    for name, graph in bundle.step_graphs.items():
+        given = engine_graph(bundle.graph_bytes(graph), graph, "fp32")
+        keys[name] = engine_key(bundle, graph, given, GPU, "fp32", Profile())
+        assert keys[name].onnx == hashlib.sha256((bundle.path / graph.file).read_bytes()).hexdigest()
+        assert "there is none yet" in engine_state(bundle, graph, GPU, "fp32")
+    assert len({key.graph for key in keys.values()}) == len(keys)
+    assert len({engine_name(bundle, graph, "fp32") for graph in bundle.step_graphs.values()}) == len(keys)
 
 
 def test_without_its_package_nothing_is_said_of_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -72,7 +131,7 @@ class FailsLater:
 
 def test_a_gpu_that_fails_in_the_night_is_replaced_and_no_state_is_lost(caplog: pytest.LogCaptureFixture) -> None:
     bundle = load_bundle()
-    backend = FallingBack(bundle, FailsLater(after=3))
+    backend = FallingBack(bundle, bundle.content.epoch, FailsLater(after=3))
     night = list(simulated_epochs(bundle, 8))
     assert backend.name == "a GPU"
     assert compare(OnnxBackend(bundle), backend, bundle.content.epoch, night) == Parity(8, 0.0, 0.0, 1.0)
@@ -90,16 +149,42 @@ def test_a_report_says_what_ran_instead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("choice", ["auto", "onnxruntime", "tensorrt"])
-def test_the_doctor_says_whether_it_can_be_used(choice: str, tmp_path: Path) -> None:
+def test_the_doctor_says_whether_it_can_be_used_and_what_runs_each_graph(choice: str, tmp_path: Path) -> None:
     why = reason()
     (tmp_path / "bed.toml").write_text(f'[model]\nbackend = "{choice}"\n')
-    found = next(check for check in backends(load_config(tmp_path / "bed.toml")) if check.name == "TensorRT")
+    checks = {check.name: check for check in doctor_software.backends(load_config(tmp_path / "bed.toml"))}
+    assert checks["graphs"].said == "onnxruntime runs epoch, tick, ticks, stretch"
+    found = checks["TensorRT"]
     if choice == "tensorrt" or (choice == "auto" and find_spec("tensorrt") is not None):
         assert found.state == WARNING
         assert why in found.said
         assert "model.backend" in found.todo
     else:
         assert found.state == OK
+
+
+def test_the_doctor_names_what_runs_each_graph_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(backends, "is_installed", lambda: True)
+    bundle, beds = load_bundle(), {name: BedConfig(model=ModelSection(backend=name)) for name in ("auto", "tensorrt")}
+    said = {
+        name: {check.name: check.said for check in doctor_software.graphs(bundle, bed, GPU)}
+        for name, bed in beds.items()
+    }
+    assert said["auto"].keys() == {"graph epoch", "graphs"}
+    assert said["auto"]["graphs"] == "onnxruntime runs tick, ticks"
+    assert said["tensorrt"].keys() == {"graph epoch", "graph tick", "graph ticks"}
+    assert all(each.startswith("TensorRT; its engine in fp32 is built when") for each in said["tensorrt"].values())
+
+
+def test_the_bench_names_what_runs_each_graph() -> None:
+    bundle, section = load_bundle(), ModelSection(backend="onnxruntime")
+    runtimes = runtimes_of(Model(bundle, section), Model(bundle, section, stretches=True))
+    ((runtime, names),) = runtimes.items()
+    assert runtime.startswith("onnxruntime")
+    assert names == ["epoch", "tick", "ticks", "stretch"]
 
 
 def test_another_backend_is_refused() -> None:

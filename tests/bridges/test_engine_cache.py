@@ -13,8 +13,9 @@ from hypnostream.engine.parity import Parity
 from hypnostream.engine.tensorrt_build import Profile
 from hypnostream.engine.tensorrt_device import TensorRtError
 
-KEY = EngineKey("a" * 64, "8.6.1", "NVIDIA H100", "9.0", "fp16", Profile())
+KEY = EngineKey("c" * 64, "a" * 64, "8.6.1", "NVIDIA H100", "9.0", "fp16", Profile())
 OTHERS = {
+    "onnx": "d" * 64,
     "graph": "b" * 64,
     "tensorrt": "10.3.0",
     "gpu": "NVIDIA H200",
