@@ -68,5 +68,9 @@ def engine_key(
 
 
 def engine_name(bundle: Bundle, graph: GraphSpec, precision: Precision) -> str:
-    """One place for each bundle's graph and precision; what else differs replaces what is there, and is said."""
-    return f"{bundle.content.name}-{graph.file.removesuffix('.onnx')}-{precision}"
+    """One place for each graph, by its content, and precision; what else differs replaces what is there, and is said.
+
+    Bundles of one name have places of their own, and one that is named anew does too: the names are for people.
+    """
+    content = bundle.content.sha256[graph.file][:16]
+    return f"{bundle.content.name}-{graph.file.removesuffix('.onnx')}-{content}-{precision}"
