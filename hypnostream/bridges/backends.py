@@ -1,16 +1,12 @@
 """Which runtime runs a graph here: TensorRT where it is asked for and can be used, onnxruntime everywhere else."""
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hypnostream.bridges.falling_back import FallingBack, one_line
 from hypnostream.config import ModelSection
 from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import Bundle, GraphSpec
-from hypnostream.engine.slots import Arrays
 from hypnostream.engine.stretch import StretchBackend
 from hypnostream.engine.tensorrt_device import TensorRtError, device, is_installed
 from hypnostream.errors import UserError
@@ -20,10 +16,15 @@ _logger = logging.getLogger("hypnostream.tensorrt")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What runs a graph, and why it is not what was asked for ("" when it is)."""
+    """What runs a graph, and why it is not what was asked for from the beginning ("" when it is)."""
 
     backend: Backend
     fallback: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why something else runs than was asked for, from the beginning or by now; "" when it does not."""
+        return self.fallback or (self.backend.failure if isinstance(self.backend, FallingBack) else "")
 
 
 def asks_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec) -> bool:
@@ -68,43 +69,15 @@ def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, many: bo
         reason = f"TensorRT is not used: {error}"
     else:
         try:
-            return Chosen(FallingBack(bundle, graph, tensorrt_backend(bundle, graph, here, model.precision)))
+            backend = tensorrt_backend(bundle, graph, here, model.precision)
+            return Chosen(FallingBack(backend, _by_onnxruntime(bundle, graph, many)))
         except UserError:
             raise
         except Exception as error:  # whatever it is, of TensorRT's or of what makes its graph: the night begins
-            reason = f"TensorRT is not used for {graph.file}: {_line(error)}"
+            reason = f"TensorRT is not used for {graph.file}: {one_line(error)}"
     _logger.warning("%s; onnxruntime runs %s", reason, graph.file)
     return Chosen(_by_onnxruntime(bundle, graph, many), reason)
 
 
 def _by_onnxruntime(bundle: Bundle, graph: GraphSpec, many: bool) -> OnnxBackend:
     return OnnxBackend(bundle, graph, keeps_memory=many or graph == bundle.content.ticks)
-
-
-def _line(error: Exception) -> str:
-    line = (str(error).splitlines() or [""])[0]
-    return line if isinstance(error, TensorRtError) else f"{type(error).__name__}: {line}"
-
-
-class FallingBack:
-    """A backend that may fail in the night, as a GPU does; then onnxruntime goes on with the same states.
-
-    The states come with each call, so nothing is lost but the time of one.
-    """
-
-    def __init__(self, bundle: Bundle, graph: GraphSpec, backend: Backend) -> None:
-        self._bundle, self._graph, self._backend = bundle, graph, backend
-
-    @property
-    def name(self) -> str:
-        """Of what runs now."""
-        return self._backend.name
-
-    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
-        """See `Backend.run`."""
-        try:
-            return self._backend.run(inputs)
-        except TensorRtError as error:
-            _logger.warning("%s failed, onnxruntime goes on: %s", self._backend.name, error)
-            self._backend = OnnxBackend(self._bundle, self._graph)
-            return self._backend.run(inputs)

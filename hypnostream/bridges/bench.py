@@ -91,7 +91,7 @@ def bench_here(backend: str = "auto") -> dict[str, str]:
     report |= {
         "hypnostream": f"{__version__}, {model.backend.name}, bundle {bundle.hash[:12]}",
         "graphs": "; ".join(f"{', '.join(names)} by {runtime}" for runtime, names in runtimes.items()),
-        **({"note": "; ".join(model.fallbacks)} if model.fallbacks else {}),
+        **({"note": "; ".join(model.reasons)} if model.reasons else {}),
         "one final epoch": _milliseconds(steps.final_s),
         "one provisional second": _milliseconds(steps.provisional_s),
     }

@@ -14,11 +14,12 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hypnostream.bridges.attention import Attention
+from hypnostream.bridges.backend_notices import BackendNotices
 from hypnostream.bridges.beginning import first_arrivals, grid_start_s, wall_time
 from hypnostream.bridges.breathing import IndicesSink, breathing_of, is_scored, specs_of
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError, SessionKeeper
 from hypnostream.bridges.lsl import LslSource
-from hypnostream.bridges.messages import BACKEND_FAILED, SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED, StatusMessage
+from hypnostream.bridges.messages import SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED, StatusMessage
 from hypnostream.bridges.model import Model
 from hypnostream.bridges.night_report import NightReport, TableSink
 from hypnostream.bridges.observed import Observed
@@ -169,9 +170,9 @@ class LiveSession:
             sinks.append(Attention(source, bed, publisher, record.t0_s, record.stream_clock))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self._outcome)
-        for why in self._model.fallbacks:
-            for sink in sinks:
-                sink.notice(Notice(BACKEND_FAILED, "", clock.now(), why))
+        backend = BackendNotices(self._model, publisher, list(sinks))
+        sinks.insert(0, backend)
+        backend.look(clock.now())
         driven = DrivenBed(bed, sinks, keeper=keeper, outcome=self._outcome)
         self._around.drive(source, clock, driven, self._stop)
         why = "stopped" if self._stop() else "the streams ended"

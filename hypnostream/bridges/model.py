@@ -28,9 +28,10 @@ class Model:
         return beliefs_of(self.bundle, self._runner)
 
     @property
-    def fallbacks(self) -> tuple[str, ...]:
-        """Why what runs is not what was asked for, each reason once; of the graphs that were asked for so far."""
-        return tuple(dict.fromkeys(each.fallback for each in self._chosen.values() if each.fallback))
+    def reasons(self) -> tuple[str, ...]:
+        """Why something else runs than was asked for, from the beginning or by now, each reason once; of the graphs
+        that were asked for so far."""
+        return tuple(dict.fromkeys(each.reason for each in self._chosen.values() if each.reason))
 
     @property
     def runtimes(self) -> dict[str, str]:

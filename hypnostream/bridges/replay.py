@@ -144,7 +144,7 @@ def replay(
             with progress(path.name, epoch_count(source.duration_s)) as bar:
                 outcome = _run(source, bed, clock, report, options, [] if bar is None else [bar])
             drawing = time.perf_counter()
-            warnings = [*source.warnings, *model.fallbacks, *notes]
+            warnings = [*source.warnings, *model.reasons, *notes]
             timings = {"opening_s": opened_s, **outcome.timings(), "total_before_drawing_s": drawing - started}
             scored = reference_events(options, bed, source.start_s, source.start_utc)
             summary = report.write(

@@ -73,7 +73,7 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
         for sink in sinks:
             sink.notice(Notice(SESSION_ENDED, "", end_s, "the recording ended"))
     notes: tuple[str, ...] = (_comparison(before, outcome.final),) if before and record.ended_utc else ()
-    notes += model.fallbacks
+    notes += model.reasons
     if options.reference is not None:
         from hypnostream.bridges.references import read_reference
 

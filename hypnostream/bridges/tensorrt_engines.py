@@ -1,15 +1,18 @@
 """Engines for this machine's GPU, one a graph: built when they are not there, judged beside onnxruntime before use."""
 
+from contextlib import closing
 from functools import partial
 
 from hypnostream.bridges.engine_cache import EngineKey, StoredEngine, cache_folder, engine_of, read_engine
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import Bundle, GraphSpec
 from hypnostream.engine.parity import LIMITS, Parity, compare
+from hypnostream.engine.scheduler import BatchSettings
 from hypnostream.engine.simulated_steps import simulated_steps
 from hypnostream.engine.tensorrt_backend import TensorRtBackend
 from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash
 from hypnostream.engine.tensorrt_device import Device, Precision, TensorRtError
+from hypnostream.engine.tensorrt_runner import TensorRtRunner
 
 
 def tensorrt_backend(
@@ -17,7 +20,8 @@ def tensorrt_backend(
 ) -> TensorRtBackend:
     """What runs `graph` on the GPU that is `here`. Raises TensorRtError when its answers are not good enough."""
     stored = judged_engine(bundle, graph, here, precision, profile or Profile())
-    return TensorRtBackend(stored.plan, graph, backend_name(here, precision))
+    runner = _runner(stored.plan, graph, backend_name(here, precision), profile or Profile())
+    return TensorRtBackend(runner, graph)
 
 
 def judged_engine(
@@ -27,18 +31,26 @@ def judged_engine(
     given = engine_graph(bundle.graph_bytes(graph), graph, precision)
     key = engine_key(bundle, graph, given, here, precision, profile)
     build = partial(build_engine, given, graph, precision, profile)
-    judge = partial(judged, bundle, graph, precision, backend_name(here, precision))
+    judge = partial(judged, bundle, graph, precision, backend_name(here, precision), profile)
     stored = engine_of(cache_folder(), engine_name(bundle, graph, precision), key, build, judge)
     if stored.manifest.refused:
         raise TensorRtError(f"its engine in {precision} {stored.manifest.refused}")
     return stored
 
 
-def judged(bundle: Bundle, graph: GraphSpec, precision: Precision, name: str, plan: bytes) -> tuple[Parity, str]:
+def judged(
+    bundle: Bundle, graph: GraphSpec, precision: Precision, name: str, profile: Profile, plan: bytes
+) -> tuple[Parity, str]:
     """How an engine compares with onnxruntime over a simulated night, and why it may not be used ("": it may)."""
-    candidate = TensorRtBackend(plan, graph, name)
-    parity = compare(OnnxBackend(bundle, graph), candidate, graph, simulated_steps(bundle, graph))
+    with closing(_runner(plan, graph, name, profile)) as runner:
+        candidate = TensorRtBackend(runner, graph)
+        parity = compare(OnnxBackend(bundle, graph), candidate, graph, simulated_steps(bundle, graph))
     return parity, parity.refusal(LIMITS[precision])
+
+
+def _runner(plan: bytes, graph: GraphSpec, name: str, profile: Profile) -> TensorRtRunner:
+    """Of as many rows as a batch has at most, where the engine has room for them."""
+    return TensorRtRunner(plan, graph, max(profile.least, min(profile.most, BatchSettings().most)), name)
 
 
 def backend_name(here: Device, precision: Precision) -> str:

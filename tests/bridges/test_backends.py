@@ -4,19 +4,16 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import onnx
 import pytest
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from hypnostream.bridges import backends, doctor_software
-from hypnostream.bridges.backends import FallingBack, asks_tensorrt, choose_backend
+from hypnostream.bridges.backends import asks_tensorrt, choose_backend
 from hypnostream.bridges.bench import bench_here, runtimes_of
 from hypnostream.bridges.doctor import OK, WARNING
 from hypnostream.bridges.engine_cache import engine_of
@@ -24,13 +21,9 @@ from hypnostream.bridges.model import Model
 from hypnostream.bridges.replay import ReplayOptions, replay
 from hypnostream.bridges.tensorrt_engines import engine_key, engine_name, engine_state
 from hypnostream.config import BackendName, BedConfig, ModelSection, load_config
-from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import Bundle, load_bundle
-from hypnostream.engine.parity import Parity, compare
-from hypnostream.engine.simulated_steps import simulated_epochs
-from hypnostream.engine.slots import Arrays
+from hypnostream.engine.parity import Parity
 from hypnostream.engine.tensorrt_build import Profile, engine_graph
-from hypnostream.engine.tensorrt_cuda import CudaError
 from hypnostream.engine.tensorrt_device import Device, TensorRtError, device
 from hypnostream.errors import UserError
 from tests.recordings import write_night
@@ -85,7 +78,7 @@ def test_every_step_graph_has_a_backend_of_its_own(caplog: pytest.LogCaptureFixt
     assert model.beliefs is model.beliefs
     assert set(model.runtimes) == {"epoch", "tick", "ticks"}
     assert all(name.startswith("onnxruntime") for name in model.runtimes.values())
-    assert model.fallbacks == (f"TensorRT is not used: {why}",)
+    assert model.reasons == (f"TensorRT is not used: {why}",)
     assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == [
         "epoch.onnx",
         "tick.onnx",
@@ -151,31 +144,6 @@ def test_without_its_package_nothing_is_said_of_it(caplog: pytest.LogCaptureFixt
         pytest.skip("TensorRT is installed here")
     assert choose_backend(load_bundle(), ModelSection()).fallback == ""
     assert caplog.text == ""
-
-
-class FailsLater:
-    """The real backend, until it fails as a GPU would."""
-
-    name = "a GPU"
-
-    def __init__(self, after: int) -> None:
-        self._onnx, self._left = OnnxBackend(load_bundle()), after
-
-    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
-        self._left -= 1
-        if self._left < 0:
-            raise CudaError("cudaGraphLaunch: an illegal memory access was encountered")
-        return self._onnx.run(inputs)
-
-
-def test_a_gpu_that_fails_in_the_night_is_replaced_and_no_state_is_lost(caplog: pytest.LogCaptureFixture) -> None:
-    bundle = load_bundle()
-    backend = FallingBack(bundle, bundle.content.epoch, FailsLater(after=3))
-    night = list(simulated_epochs(bundle, 8))
-    assert backend.name == "a GPU"
-    assert compare(OnnxBackend(bundle), backend, bundle.content.epoch, night) == Parity(8, 0.0, 0.0, 1.0)
-    assert backend.name.startswith("onnxruntime")
-    assert caplog.text.count("a GPU failed, onnxruntime goes on: cudaGraphLaunch: an illegal memory access") == 1
 
 
 def test_a_report_says_what_ran_instead(tmp_path: Path) -> None:

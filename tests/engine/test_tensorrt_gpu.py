@@ -44,7 +44,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_an_engine_decides_as_onnxruntime_does(engine: tuple[Precision, StoredEngine]) -> None:
     precision, stored = engine
-    candidate = TensorRtBackend(stored.plan, SPEC, "TensorRT")
+    candidate = TensorRtBackend(TensorRtRunner(stored.plan, SPEC, 4, "TensorRT"), SPEC)
     parity = compare(OnnxBackend(BUNDLE), candidate, SPEC, simulated_epochs(BUNDLE, 240, seed=8))
     assert parity.refusal(LIMITS[precision]) == ""
 
@@ -58,7 +58,8 @@ def test_the_graphs_of_breathing_answer_as_onnxruntime_does(
     graph = BUNDLE.step_graphs[name]
     stored = judged_engine(BUNDLE, graph, HERE, precision, PROFILE)
     night = simulated_steps(BUNDLE, graph, 240, seed=8)
-    parity = compare(OnnxBackend(BUNDLE, graph), TensorRtBackend(stored.plan, graph, "TensorRT"), graph, night)
+    candidate = TensorRtBackend(TensorRtRunner(stored.plan, graph, 4, "TensorRT"), graph)
+    parity = compare(OnnxBackend(BUNDLE, graph), candidate, graph, night)
     assert parity.refusal(LIMITS[precision]) == ""
 
 
