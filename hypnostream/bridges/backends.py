@@ -44,23 +44,24 @@ def choose_backend(
     graph: GraphSpec | None = None,
     *,
     stretches: bool = False,
-    many: bool = False,
+    beds: int = 1,
 ) -> Chosen:
     """What a bed's configuration asks for to run a step graph of the bundle (default: the epoch graph).
 
-    With `stretches` it reads many epochs in one run, where the bundle has a graph for it and onnxruntime runs; for
-    `many` beds it keeps memory between runs. What cannot be had is replaced by onnxruntime, with the reason. Building
-    an engine takes minutes, once. Raises UserError when the graph runs nowhere.
+    With `stretches` it reads many epochs in one run, where the bundle has a graph for it and onnxruntime runs. It is
+    made for so many `beds`: an engine has room for them, and for more than one onnxruntime keeps memory between runs.
+    What cannot be had is replaced by onnxruntime, with the reason. Building an engine takes minutes, once. Raises
+    UserError when the graph runs nowhere.
     """
     graph = graph or bundle.content.epoch
     if asks_tensorrt(bundle, model, graph):
-        return _by_tensorrt(bundle, model, graph, many)
+        return _by_tensorrt(bundle, model, graph, beds)
     if stretches and bundle.content.stretch and graph == bundle.content.epoch:
         return Chosen(StretchBackend(bundle))
-    return Chosen(_by_onnxruntime(bundle, graph, many))
+    return Chosen(_by_onnxruntime(bundle, graph, beds))
 
 
-def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, many: bool) -> Chosen:
+def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, beds: int) -> Chosen:
     from hypnostream.bridges.tensorrt_engines import tensorrt_backend
 
     try:
@@ -69,15 +70,15 @@ def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, many: bo
         reason = f"TensorRT is not used: {error}"
     else:
         try:
-            backend = tensorrt_backend(bundle, graph, here, model.precision)
-            return Chosen(FallingBack(backend, _by_onnxruntime(bundle, graph, many)))
+            backend = tensorrt_backend(bundle, graph, here, model.precision, beds)
+            return Chosen(FallingBack(backend, _by_onnxruntime(bundle, graph, beds)))
         except UserError:
             raise
         except Exception as error:  # whatever it is, of TensorRT's or of what makes its graph: the night begins
             reason = f"TensorRT is not used for {graph.file}: {one_line(error)}"
     _logger.warning("%s; onnxruntime runs %s", reason, graph.file)
-    return Chosen(_by_onnxruntime(bundle, graph, many), reason)
+    return Chosen(_by_onnxruntime(bundle, graph, beds), reason)
 
 
-def _by_onnxruntime(bundle: Bundle, graph: GraphSpec, many: bool) -> OnnxBackend:
-    return OnnxBackend(bundle, graph, keeps_memory=many or graph == bundle.content.ticks)
+def _by_onnxruntime(bundle: Bundle, graph: GraphSpec, beds: int) -> OnnxBackend:
+    return OnnxBackend(bundle, graph, keeps_memory=beds > 1 or graph == bundle.content.ticks)

@@ -24,13 +24,13 @@ SLOW_S = 1.0  # a provisional stage is due each second
 _TRIALS = 5
 
 
-def examine(config: BedConfig) -> Iterator[Check]:
-    """Versions first, then a bundle that loads, then an epoch that is staged, twice alike."""
+def examine(config: BedConfig, beds: int = 1) -> Iterator[Check]:
+    """Versions first, then a bundle that loads, then an epoch that is staged, twice alike. `config` is of `beds`."""
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     yield Check("hypnostream", OK, f"{__version__}, Python {platform.python_version()}, {system}")
     yield packages()
     yield libraries()
-    yield from backends(config)
+    yield from backends(config, beds)
     from hypnostream.bridges.replay import bundle_of
 
     try:
@@ -64,7 +64,7 @@ def libraries() -> Check:
     return Check("libraries", OK, f"liblsl {number // 100}.{number % 100:02}, ZeroMQ {zmq.zmq_version()} {curve} CURVE")
 
 
-def backends(config: BedConfig) -> Iterator[Check]:
+def backends(config: BedConfig, beds: int = 1) -> Iterator[Check]:
     """What can run the model here, whether what the bed asks for can, and what runs each graph of its bundle."""
     import onnxruntime
 
@@ -78,7 +78,7 @@ def backends(config: BedConfig) -> Iterator[Check]:
         bundle = bundle_of(config)
     except UserError:  # the bundle's own check says it
         return
-    yield from graphs(bundle, config, here)
+    yield from graphs(bundle, config, here, beds)
 
 
 def tensorrt(config: BedConfig) -> tuple[Device | None, Check]:
@@ -96,7 +96,7 @@ def tensorrt(config: BedConfig) -> tuple[Device | None, Check]:
     return here, Check("TensorRT", OK, f"{here.tensorrt} on {here.gpu} ({here.compute_capability}, {memory})")
 
 
-def graphs(bundle: Bundle, config: BedConfig, here: Device | None) -> Iterator[Check]:
+def graphs(bundle: Bundle, config: BedConfig, here: Device | None, beds: int = 1) -> Iterator[Check]:
     """A line for each graph that TensorRT is asked to run, and one for all others."""
     from hypnostream.bridges.backends import asks_tensorrt
 
@@ -107,7 +107,7 @@ def graphs(bundle: Bundle, config: BedConfig, here: Device | None) -> Iterator[C
             continue
         from hypnostream.bridges.tensorrt_engines import engine_state
 
-        yield Check(f"graph {name}", OK, engine_state(bundle, graph, here, config.model.precision))
+        yield Check(f"graph {name}", OK, engine_state(bundle, graph, here, config.model.precision, beds))
     if "epoch" in others and bundle.content.stretch is not None:
         others.append("stretch")
     if others:

@@ -41,6 +41,17 @@ class EngineKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     precision: Precision
     profile: Profile
 
+    def lacks(self, wanted: "EngineKey") -> str:
+        """Why an engine of this key does not serve where `wanted` is asked for, "" when it does, as with more room."""
+        differing = [
+            f"{field} was {getattr(self, field)}, is {getattr(wanted, field)}"
+            for field in self.__struct_fields__
+            if field != "profile" and getattr(self, field) != getattr(wanted, field)
+        ]
+        if self.profile.most < wanted.profile.most:
+            differing.append(f"profile.most was {self.profile.most}, is {wanted.profile.most}")
+        return "; ".join(differing)
+
 
 class EngineManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is kept beside an engine. `refused` is why it may not be used, "" when it may."""
@@ -102,13 +113,8 @@ def read_engine(folder: Path, name: str, key: EngineKey) -> tuple[StoredEngine |
         return None, "there is none yet"
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return None, f"its manifest cannot be read ({error})"
-    fields = [
-        f"{field} was {getattr(manifest.key, field)}, is {getattr(key, field)}"
-        for field in EngineKey.__struct_fields__
-        if getattr(manifest.key, field) != getattr(key, field)
-    ]
-    if fields:
-        return None, "; ".join(fields)
+    if why := manifest.key.lacks(key):
+        return None, why
     try:
         plan = read_bounded(folder / f"{name}.engine", LARGEST_ENGINE_BYTES)
     except OSError as error:

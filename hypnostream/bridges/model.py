@@ -12,13 +12,13 @@ from hypnostream.engine.respiration.beliefs import Beliefs, beliefs_of
 class Model:
     """Beds may share it. What runs the epoch graph is chosen at once, what runs the others when they are asked for.
 
-    With `stretches` it is for recordings, else for beds, `many` or one: see `choose_backend`. UserError, of any use: a
-    graph runs nowhere.
+    With `stretches` it is for recordings, else for so many `beds`: see `choose_backend`. UserError, of any use: a graph
+    runs nowhere.
     """
 
-    def __init__(self, bundle: Bundle, section: ModelSection, *, stretches: bool = False, many: bool = False) -> None:
+    def __init__(self, bundle: Bundle, section: ModelSection, *, stretches: bool = False, beds: int = 1) -> None:
         self.bundle = bundle
-        self._choose = partial(choose_backend, bundle, section, stretches=stretches, many=many)
+        self._choose = partial(choose_backend, bundle, section, stretches=stretches, beds=beds)
         self._chosen: dict[str, Chosen] = {}
         self.backend = self._runner(bundle.content.epoch)
 

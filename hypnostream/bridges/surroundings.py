@@ -66,9 +66,9 @@ class Alone:
         return nullcontext()
 
 
-def load_model(section: ModelSection, many: bool = False) -> Model:
-    """The bundle from disk, ready to run, for one bed or `many`. Raises UserError."""
-    return Model(load_bundle(None if section.bundle is None else Path(section.bundle)), section, many=many)
+def load_model(section: ModelSection, beds: int = 1) -> Model:
+    """The bundle from disk, ready to run, for so many beds. Raises UserError."""
+    return Model(load_bundle(None if section.bundle is None else Path(section.bundle)), section, beds=beds)
 
 
 def settings_of(section: LslSection) -> LslSettings:

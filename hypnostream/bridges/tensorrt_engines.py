@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 from hypnostream.bridges.engine_cache import EngineKey, StoredEngine, cache_folder, engine_of, read_engine
 from hypnostream.engine.backend import OnnxBackend
@@ -10,29 +11,41 @@ from hypnostream.engine.parity import LIMITS, Parity, compare
 from hypnostream.engine.scheduler import BatchSettings
 from hypnostream.engine.simulated_steps import simulated_steps
 from hypnostream.engine.tensorrt_backend import TensorRtBackend
-from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash
+from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash, profile_for
 from hypnostream.engine.tensorrt_device import Device, Precision, TensorRtError
 from hypnostream.engine.tensorrt_runner import TensorRtRunner
 
 
 def tensorrt_backend(
-    bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, profile: Profile | None = None
+    bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, beds: int = 1
 ) -> TensorRtBackend:
-    """What runs `graph` on the GPU that is `here`. Raises TensorRtError when its answers are not good enough."""
-    stored = judged_engine(bundle, graph, here, precision, profile or Profile())
-    runner = _runner(stored.plan, graph, backend_name(here, precision), profile or Profile())
+    """What runs `graph` for so many beds on the GPU that is `here`. Raises TensorRtError when its answers are not good
+    enough."""
+    stored = judged_engine(bundle, graph, here, precision, profile_of(bundle, graph, beds))
+    runner = _runner(stored.plan, graph, backend_name(here, precision), stored.manifest.key.profile)
     return TensorRtBackend(runner, graph)
 
 
+def profile_of(bundle: Bundle, graph: GraphSpec, beds: int) -> Profile:
+    """What an engine of a graph is built for; those of breathing are run a bed at a time, however many there are."""
+    return profile_for(beds if graph.file == bundle.content.epoch.file else 1)
+
+
 def judged_engine(
-    bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, profile: Profile
+    bundle: Bundle,
+    graph: GraphSpec,
+    here: Device,
+    precision: Precision,
+    profile: Profile,
+    folder: Path | None = None,
 ) -> StoredEngine:
-    """An engine for this GPU that decides as onnxruntime does. Raises TensorRtError when there is none."""
+    """An engine for this GPU that decides as onnxruntime does, from `folder` (default: the user's). Raises
+    TensorRtError when there is none."""
     given = engine_graph(bundle.graph_bytes(graph), graph, precision)
     key = engine_key(bundle, graph, given, here, precision, profile)
     build = partial(build_engine, given, graph, precision, profile)
     judge = partial(judged, bundle, graph, precision, backend_name(here, precision), profile)
-    stored = engine_of(cache_folder(), engine_name(bundle, graph, precision), key, build, judge)
+    stored = engine_of(folder or cache_folder(), engine_name(bundle, graph, precision), key, build, judge)
     if stored.manifest.refused:
         raise TensorRtError(f"its engine in {precision} {stored.manifest.refused}")
     return stored
@@ -58,17 +71,18 @@ def backend_name(here: Device, precision: Precision) -> str:
     return f"TensorRT {here.tensorrt} {precision} on {here.gpu}"
 
 
-def engine_state(bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision) -> str:
-    """What would run a graph, and what is known of its engine, for people; nothing is built."""
+def engine_state(bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, beds: int = 1) -> str:
+    """What would run a graph for so many beds, and what is known of its engine, for people; nothing is built."""
     given = engine_graph(bundle.graph_bytes(graph), graph, precision)
-    key = engine_key(bundle, graph, given, here, precision, Profile())
+    key = engine_key(bundle, graph, given, here, precision, profile_of(bundle, graph, beds))
     stored, why = read_engine(cache_folder(), engine_name(bundle, graph, precision), key)
     if stored is None:
         return f"TensorRT; its engine in {precision} is built when it is first used, which takes minutes: {why}"
     if stored.manifest.refused:
         return f"onnxruntime: TensorRT's engine in {precision} is refused, as it {stored.manifest.refused}"
-    alike = f"{stored.manifest.parity.agreement:.2%} of a night"
-    return f"TensorRT; its engine in {precision} decides as onnxruntime in {alike}"
+    most, alike = stored.manifest.key.profile.most, f"{stored.manifest.parity.agreement:.2%} of a night"
+    room = f"{most} bed{'s' * (most != 1)} a call"
+    return f"TensorRT; its engine in {precision}, for {room}, decides as onnxruntime in {alike}"
 
 
 def engine_key(

@@ -50,7 +50,7 @@ def run_ward(options: WardOptions) -> None:
     files = WardFiles(options.path)
     allow_many_files()
     sys.setswitchinterval(SWITCH_S)
-    with stopped_by_signals() as stop, Common() as common, ExitStack() as stack:
+    with stopped_by_signals() as stop, Common(files.beds_expected) as common, ExitStack() as stack:
         ward = Ward(options, common, _sinks(files.ward, options, stack))
         for bed in files.first.beds.values():
             with suppress(UserError):  # the bed says it

@@ -30,13 +30,14 @@ _MOST_SOCKETS: Final = 1 << 15
 
 
 class Common:
-    """What the beds share. Any thread uses it."""
+    """What the beds share. Any thread uses it. It is made for so many `beds`; more may come."""
 
-    def __init__(self) -> None:
+    def __init__(self, beds: int) -> None:
         self.loop = WardLoop()
         self.context: zmq.Context[Any] = zmq.Context()
         self.context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
         self.writing = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._beds = beds
         self._lock = threading.Lock()
         self._models: dict[ModelSection, Model] = {}
         self._readers: dict[str, SharedReader] = {}
@@ -46,7 +47,7 @@ class Common:
         section = replace(section, provisional=True)  # which is not of the model
         with self._lock:
             if section not in self._models:
-                model = load_model(section, many=True)
+                model = load_model(section, beds=self._beds)
                 _ = model.beliefs  # now, before any thread asks for them
                 self._models[section] = model
             return self._models[section]

@@ -23,7 +23,7 @@ from hypnostream.bridges.tensorrt_engines import engine_key, engine_name, engine
 from hypnostream.config import BackendName, BedConfig, ModelSection, load_config
 from hypnostream.engine.bundle import Bundle, load_bundle
 from hypnostream.engine.parity import Parity
-from hypnostream.engine.tensorrt_build import Profile, engine_graph
+from hypnostream.engine.tensorrt_build import engine_graph, profile_for
 from hypnostream.engine.tensorrt_device import Device, TensorRtError, device
 from hypnostream.errors import UserError
 from tests.recordings import write_night
@@ -115,7 +115,7 @@ def test_an_engine_s_place_is_its_graph_s(monkeypatch: pytest.MonkeyPatch, tmp_p
     keys = {}
     for name, graph in bundle.step_graphs.items():
         given = engine_graph(bundle.graph_bytes(graph), graph, "fp32")
-        keys[name] = engine_key(bundle, graph, given, GPU, "fp32", Profile())
+        keys[name] = engine_key(bundle, graph, given, GPU, "fp32", profile_for(1))
         assert keys[name].onnx == hashlib.sha256((bundle.path / graph.file).read_bytes()).hexdigest()
         assert "there is none yet" in engine_state(bundle, graph, GPU, "fp32")
     assert len({key.graph for key in keys.values()}) == len(keys)
@@ -132,7 +132,7 @@ def test_bundles_of_one_name_have_engines_of_their_own(tmp_path: Path) -> None:
     folder = tmp_path / "engines"
     for bundle in (shipped, other):
         tick = bundle.step_graphs["tick"]
-        key = engine_key(bundle, tick, bundle.graph_bytes(tick), GPU, "fp32", Profile())
+        key = engine_key(bundle, tick, bundle.graph_bytes(tick), GPU, "fp32", profile_for(1))
         for _ in range(2):
             made = engine_of(folder, engine_name(bundle, tick, "fp32"), key, bundle.hash.encode, passed)
             assert made.plan == bundle.hash.encode()

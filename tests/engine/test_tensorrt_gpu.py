@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hypnostream.bridges.engine_cache import StoredEngine
-from hypnostream.bridges.tensorrt_engines import judged_engine
+from hypnostream.bridges.tensorrt_engines import judged_engine, tensorrt_backend
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_resident import KEEP, RESET
@@ -56,11 +56,22 @@ def test_the_graphs_of_breathing_answer_as_onnxruntime_does(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     graph = BUNDLE.step_graphs[name]
-    stored = judged_engine(BUNDLE, graph, HERE, precision, PROFILE)
+    candidate = tensorrt_backend(BUNDLE, graph, HERE, precision)
     night = simulated_steps(BUNDLE, graph, 240, seed=8)
-    candidate = TensorRtBackend(TensorRtRunner(stored.plan, graph, 4, "TensorRT"), graph)
     parity = compare(OnnxBackend(BUNDLE, graph), candidate, graph, night)
     assert parity.refusal(LIMITS[precision]) == ""
+
+
+def test_an_engine_of_one_shape_serves_any_number_of_beds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    backend, epochs = tensorrt_backend(BUNDLE, SPEC, HERE, "fp32", beds=3), list(simulated_epochs(BUNDLE, 11))
+    states = {s.input: np.zeros((11, *s.shape), np.float32) for s in SPEC.states}
+    together = {name: np.concatenate([each[name] for each in epochs]) for name in epochs[0]} | states
+    expected = OnnxBackend(BUNDLE).run(together)
+    for count in (1, 7, 11):  # of a runner of eight rows
+        found = backend.run({name: value[:count] for name, value in together.items()})
+        for output in SPEC.outputs:
+            np.testing.assert_allclose(found[output.name], expected[output.name][:count], atol=LIMITS["fp32"].outputs)
 
 
 @pytest.mark.parametrize("beds", [1, 3, 8, 64])
