@@ -54,30 +54,37 @@ def choose_backend(
     UserError when the graph runs nowhere.
     """
     graph = graph or bundle.content.epoch
+    reason = ""
     if asks_tensorrt(bundle, model, graph):
-        return _by_tensorrt(bundle, model, graph, beds)
+        try:
+            return Chosen(_by_tensorrt(bundle, model, graph, beds))
+        except _CannotBeHadError as error:
+            reason = str(error)
+            _logger.warning("%s; onnxruntime runs %s", reason, graph.file)
     if stretches and bundle.content.stretch and graph == bundle.content.epoch:
-        return Chosen(StretchBackend(bundle))
-    return Chosen(_by_onnxruntime(bundle, graph, beds))
+        return Chosen(StretchBackend(bundle), reason)
+    return Chosen(_by_onnxruntime(bundle, graph, beds), reason)
 
 
-def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, beds: int) -> Chosen:
+class _CannotBeHadError(Exception):
+    """Why TensorRT does not run a graph, for people."""
+
+
+def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, beds: int) -> FallingBack:
+    """Raises _CannotBeHadError."""
     from hypnostream.bridges.tensorrt_engines import tensorrt_backend
 
     try:
         here = device()
     except TensorRtError as error:
-        reason = f"TensorRT is not used: {error}"
-    else:
-        try:
-            backend = tensorrt_backend(bundle, graph, here, model.precision, beds)
-            return Chosen(FallingBack(backend, _by_onnxruntime(bundle, graph, beds)))
-        except UserError:
-            raise
-        except Exception as error:  # whatever it is, of TensorRT's or of what makes its graph: the night begins
-            reason = f"TensorRT is not used for {graph.file}: {one_line(error)}"
-    _logger.warning("%s; onnxruntime runs %s", reason, graph.file)
-    return Chosen(_by_onnxruntime(bundle, graph, beds), reason)
+        raise _CannotBeHadError(f"TensorRT is not used: {error}") from error
+    try:
+        backend = tensorrt_backend(bundle, graph, here, model.precision, beds)
+    except UserError:
+        raise
+    except Exception as error:  # whatever it is, of TensorRT's or of what makes its graph: the night begins
+        raise _CannotBeHadError(f"TensorRT is not used for {graph.file}: {one_line(error)}") from error
+    return FallingBack(backend, _by_onnxruntime(bundle, graph, beds))
 
 
 def _by_onnxruntime(bundle: Bundle, graph: GraphSpec, beds: int) -> OnnxBackend:

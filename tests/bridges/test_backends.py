@@ -23,6 +23,7 @@ from hypnostream.bridges.tensorrt_engines import engine_key, engine_name, engine
 from hypnostream.config import BackendName, BedConfig, ModelSection, load_config
 from hypnostream.engine.bundle import Bundle, load_bundle
 from hypnostream.engine.parity import Parity
+from hypnostream.engine.stretch import StretchBackend
 from hypnostream.engine.tensorrt_build import engine_graph, profile_for
 from hypnostream.engine.tensorrt_device import Device, TensorRtError, device
 from hypnostream.errors import UserError
@@ -69,6 +70,13 @@ def test_tensorrt_that_cannot_be_used_is_replaced_and_the_reason_said(caplog: py
     assert chosen.backend.name.startswith("onnxruntime")
     assert chosen.fallback == f"TensorRT is not used: {why}"
     assert why in caplog.text
+
+
+def test_a_recording_that_tensorrt_cannot_stage_is_read_in_stretches() -> None:
+    why = reason()
+    chosen = choose_backend(load_bundle(), ModelSection(backend="tensorrt"), stretches=True)
+    assert isinstance(chosen.backend, StretchBackend)
+    assert chosen.fallback == f"TensorRT is not used: {why}"
 
 
 def test_every_step_graph_has_a_backend_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
