@@ -18,8 +18,9 @@ from hypnostream.engine.respiration.channels import respiration_beside
 from hypnostream.stream.channels import MISSING, OK
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.stages import EPOCH_S
-from hypnostream.training.breathing.simulated_nights import simulated_recording
+from hypnostream.training.breathing.tick_run import sleeper
 from hypnostream.training.nights.conditioned import condition_seconds
+from hypnostream.training.recordings.simulated import simulated_recording
 
 HOURS, NIGHT_H, PIECE_S, BEDS = 1.0, 8.0, 60, 64
 METHOD = f"""\
@@ -32,7 +33,7 @@ live. Then the graph of the learned model alone: a tick of 5 s of one bed, half 
 
 def heard(bundle: Bundle) -> tuple[Seconds, Seconds]:
     """The night of one bed: what the model's EEG was given, and the sensors of breathing."""
-    recording = simulated_recording(7, HOURS, 20)
+    recording = simulated_recording(sleeper(HOURS, 20), 7)
     eeg = next(spec for spec in bundle.channels if spec.kind == "eeg")
     parts = [condition_seconds(recording, [spec]) for spec in (eeg, *respiration_beside(bundle.channels))]
     blocks = [

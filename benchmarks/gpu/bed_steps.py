@@ -49,6 +49,7 @@ class Beds:
 
 def tensorrt(beds: int, half: bool) -> Beds:
     """States on the device, one CUDA graph a step; the engine has passed the gate."""
+    from hypnostream.bridges.engine_cache import cache_folder
     from hypnostream.bridges.tensorrt_engines import backend_name, judged_engine
     from hypnostream.engine.tensorrt_build import Profile
     from hypnostream.engine.tensorrt_device import Precision, TensorRtError, device
@@ -57,7 +58,9 @@ def tensorrt(beds: int, half: bool) -> Beds:
     precision: Precision = "fp16" if half else "fp32"
     try:
         here = device()
-        stored = judged_engine(BUNDLE, here, precision, Profile(1, MOST_BEDS // 4, MOST_BEDS))
+        # Of its own: a bed that found an engine for so many would take it, and its memory.
+        folder = cache_folder().with_name("engines-measured")
+        stored = judged_engine(BUNDLE, SPEC, here, precision, Profile(1, MOST_BEDS // 4, MOST_BEDS), folder)
         runner = TensorRtRunner(stored.plan, SPEC, beds, backend_name(here, precision))
     except TensorRtError as error:
         raise NotHereError(str(error)) from error

@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypnostream import __version__
-from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.bench_process import measure
 from hypnostream.bridges.cores import usable_cores
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.own_process import own_command, own_environment
 from hypnostream.config import BackendName, ModelSection
 from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import Bundle, load_bundle
 from hypnostream.engine.session import Session
+from hypnostream.engine.stretch import StretchBackend
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import OK
 from hypnostream.stream.seconds import Seconds
@@ -78,17 +79,19 @@ def bench_here(backend: str = "auto") -> dict[str, str]:
     Raises UserError when there is no such backend, or the shipped bundle does not load.
     """
     try:
-        model = msgspec.convert({"backend": backend}, ModelSection)
+        section = msgspec.convert({"backend": backend}, ModelSection)
     except msgspec.ValidationError as error:
         raise UserError(f"--backend {backend} is none of {', '.join(get_args(BackendName))}") from error
     report = machine()
     bundle = load_bundle()
-    chosen = choose_backend(bundle, model)
+    model = Model(bundle, section)
+    runtimes = runtimes_of(model, Model(bundle, section, stretches=True))
     _say("one epoch ...")
-    steps = time_steps(bundle, backend=chosen.backend)
+    steps = time_steps(bundle, backend=model.backend)
     report |= {
-        "hypnostream": f"{__version__}, {chosen.backend.name}, bundle {bundle.hash[:12]}",
-        **({"note": chosen.fallback} if chosen.fallback else {}),
+        "hypnostream": f"{__version__}, {model.backend.name}, bundle {bundle.hash[:12]}",
+        "graphs": "; ".join(f"{', '.join(names)} by {runtime}" for runtime, names in runtimes.items()),
+        **({"note": "; ".join(model.reasons)} if model.reasons else {}),
         "one final epoch": _milliseconds(steps.final_s),
         "one provisional second": _milliseconds(steps.provisional_s),
     }
@@ -99,12 +102,12 @@ def bench_here(backend: str = "auto") -> dict[str, str]:
         measure(own_command("hypnostream.bridges.bench_night", str(night), f"{NIGHT_H:g}"), environment)
         _say(f"a replay of {NIGHT_H:g} h ...")
         stages = Path(folder) / "stages.toml"
-        section = f'[model]\nbackend = "{backend}"\n'
-        stages.write_text(f"{section}[breathing]\nenabled = false\n")
+        asked = f'[model]\nbackend = "{backend}"\n'
+        stages.write_text(f"{asked}[breathing]\nenabled = false\n")
         command = ("hypnostream", "replay", str(night), "--out", str(Path(folder) / "report"), "--config", str(stages))
         cost = measure(own_command(*command), environment)
         _say("the same with breathing ...")
-        stages.write_text(section)
+        stages.write_text(asked)
         with_breathing = measure(own_command(*command), environment)
     report[f"{NIGHT_H:g} h replayed, from a cold start"] = f"{cost.wall_s:.2f} s"
     report["of which CPU time"] = f"{cost.cpu_s:.2f} s"
@@ -114,6 +117,17 @@ def bench_here(backend: str = "auto") -> dict[str, str]:
     )
     _say("")
     return report
+
+
+def runtimes_of(model: Model, recordings: Model) -> dict[str, list[str]]:
+    """The names of the bundle's graphs by what runs them, at a bed and for recordings; engines are built for them."""
+    _ = model.beliefs
+    names: dict[str, list[str]] = {}
+    for name, runtime in model.runtimes.items():
+        names.setdefault(runtime, []).append(name)
+    if isinstance(recordings.backend, StretchBackend):
+        names.setdefault(recordings.backend.name, []).append("stretch")
+    return names
 
 
 def _milliseconds(seconds: NDArray[np.float64]) -> str:

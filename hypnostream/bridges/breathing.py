@@ -19,7 +19,12 @@ from hypnostream.stream.source import Notice
 
 def specs_of(bundle: Bundle, section: BreathingSection | None) -> tuple[ChannelSpec, ...]:
     """What a bed looks for: the model's inputs, then the sensors of breathing where that is on."""
-    return with_respiration(bundle.channels) if section is not None and section.enabled else tuple(bundle.channels)
+    return with_respiration(bundle.channels) if is_scored(section) else tuple(bundle.channels)
+
+
+def is_scored(section: BreathingSection | None) -> bool:
+    """Whether breathing is scored at this bed."""
+    return section is not None and section.enabled
 
 
 def breathing_of(

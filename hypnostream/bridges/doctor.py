@@ -35,16 +35,17 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class Examination(NamedTuple):
-    """`module` has `examine(config) -> Iterable[Check]`."""
+    """`module` has `examine(config) -> Iterable[Check]`, or `examine(config, beds)` where it `counts_beds`."""
 
     name: str
     module: str
     limit_s: float = LIMIT_S
+    counts_beds: bool = False
 
 
 # The slow ones first: they mostly wait.
 EXAMINATIONS = tuple(
-    Examination(name, f"hypnostream.bridges.doctor_{name}", limit_s)
+    Examination(name, f"hypnostream.bridges.doctor_{name}", limit_s, name == "software")
     for name, limit_s in (
         ("streams", 45.0),
         ("network", LIMIT_S),
@@ -58,10 +59,12 @@ EXAMINATIONS = tuple(
 _decoder = msgspec.json.Decoder(Check)
 
 
-def run_doctor(config: BedConfig, examinations: Sequence[Examination] = EXAMINATIONS) -> list[Check]:
-    """Everything, in the order of `examinations`; it takes as long as the slowest, and never for ever."""
+def run_doctor(config: BedConfig, examinations: Sequence[Examination] = EXAMINATIONS, beds: int = 1) -> list[Check]:
+    """Everything, in the order of `examinations`; it takes as long as the slowest, and never for ever. `config` is that
+    of one bed, or what so many `beds` have in common."""
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        return [check for checks in pool.map(lambda each: _examined(each, config), examinations) for check in checks]
+        examined = pool.map(lambda each: _examined(each, config, beds), examinations)
+        return [check for checks in examined for check in checks]
 
 
 def worst(checks: Iterable[Check]) -> str:
@@ -82,9 +85,10 @@ def to_text(checks: Sequence[Check]) -> str:
     return "\n".join([*lines, f"{total or 'all well'}"])
 
 
-def _examined(examination: Examination, config: BedConfig) -> list[Check]:
+def _examined(examination: Examination, config: BedConfig, beds: int) -> list[Check]:
+    counted = (str(beds),) if examination.counts_beds else ()
     process = subprocess.Popen(  # noqa: S603  our own module
-        own_command("hypnostream.bridges.doctor", examination.module),
+        own_command("hypnostream.bridges.doctor", examination.module, *counted),
         env=own_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -118,13 +122,13 @@ def _read(out: bytes) -> list[Check]:
     return checks
 
 
-def main(module: str) -> None:
+def main(module: str, *beds: str) -> None:
     """Run one examination: a bed's configuration on stdin, each check on stdout as soon as it is known."""
     from importlib import import_module
 
-    examine: Callable[[BedConfig], Iterable[Check]] = import_module(module).examine
+    examine: Callable[..., Iterable[Check]] = import_module(module).examine
     config = msgspec.json.decode(sys.stdin.buffer.read(), type=BedConfig)
-    for check in examine(config):
+    for check in examine(config, *map(int, beds)):
         said = Check(check.name, check.state, _one_line(check.said), _one_line(check.todo))
         sys.stdout.buffer.write(msgspec.json.encode(said) + b"\n")
         sys.stdout.buffer.flush()
@@ -136,4 +140,4 @@ def _one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -13,7 +13,7 @@ from hypnostream.config import BedConfig
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.session import Session
-from hypnostream.engine.tensorrt_device import TensorRtError, device, is_installed
+from hypnostream.engine.tensorrt_device import Device, TensorRtError, device, is_installed
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import OK as GOOD
 from hypnostream.stream.seconds import Seconds
@@ -24,13 +24,13 @@ SLOW_S = 1.0  # a provisional stage is due each second
 _TRIALS = 5
 
 
-def examine(config: BedConfig) -> Iterator[Check]:
-    """Versions first, then a bundle that loads, then an epoch that is staged, twice alike."""
+def examine(config: BedConfig, beds: int = 1) -> Iterator[Check]:
+    """Versions first, then a bundle that loads, then an epoch that is staged, twice alike. `config` is of `beds`."""
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     yield Check("hypnostream", OK, f"{__version__}, Python {platform.python_version()}, {system}")
     yield packages()
     yield libraries()
-    yield from backends(config)
+    yield from backends(config, beds)
     from hypnostream.bridges.replay import bundle_of
 
     try:
@@ -64,32 +64,54 @@ def libraries() -> Check:
     return Check("libraries", OK, f"liblsl {number // 100}.{number % 100:02}, ZeroMQ {zmq.zmq_version()} {curve} CURVE")
 
 
-def backends(config: BedConfig) -> Iterator[Check]:
-    """What can run the model here, and whether what the bed asks for can."""
+def backends(config: BedConfig, beds: int = 1) -> Iterator[Check]:
+    """What can run the model here, whether what the bed asks for can, and what runs each graph of its bundle."""
     import onnxruntime
 
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers())
     yield Check("backend", OK, f"onnxruntime {onnxruntime.__version__} with {providers}; of these the CPU is used")
+    here, checked = tensorrt(config)
+    yield checked
+    from hypnostream.bridges.replay import bundle_of
+
+    try:
+        bundle = bundle_of(config)
+    except UserError:  # the bundle's own check says it
+        return
+    yield from graphs(bundle, config, here, beds)
+
+
+def tensorrt(config: BedConfig) -> tuple[Device | None, Check]:
+    """What TensorRT would run on, None where it is not asked for or cannot be used."""
     asked = config.model.backend
     if asked == "onnxruntime" or (asked == "auto" and not is_installed()):
         said = "not asked for" if asked == "onnxruntime" else "not installed; nothing needs it"
-        yield Check("TensorRT", OK, said)
-        return
+        return None, Check("TensorRT", OK, said)
     try:
         here = device()
     except TensorRtError as error:
         todo = 'mend that, or set model.backend = "onnxruntime" in the bed\'s file'
-        yield Check("TensorRT", WARNING, f"cannot be used: {error}; onnxruntime is", todo)
-        return
-    from hypnostream.bridges.replay import bundle_of
-    from hypnostream.bridges.tensorrt_engines import engine_state
+        return None, Check("TensorRT", WARNING, f"cannot be used: {error}; onnxruntime is", todo)
+    memory = f"{here.memory_bytes / 2**30:.0f} GiB"
+    return here, Check("TensorRT", OK, f"{here.tensorrt} on {here.gpu} ({here.compute_capability}, {memory})")
 
-    gpu = f"TensorRT {here.tensorrt} on {here.gpu} ({here.compute_capability}, {here.memory_bytes / 2**30:.0f} GiB)"
-    try:
-        state = engine_state(bundle_of(config), here, config.model.precision)
-    except UserError:  # the bundle's own check says it
-        return
-    yield Check("TensorRT", OK, f"{gpu}; {state}")
+
+def graphs(bundle: Bundle, config: BedConfig, here: Device | None, beds: int = 1) -> Iterator[Check]:
+    """A line for each graph that TensorRT is asked to run, and one for all others."""
+    from hypnostream.bridges.backends import asks_tensorrt
+
+    others = []
+    for name, graph in bundle.step_graphs.items():
+        if here is None or not asks_tensorrt(bundle, config.model, graph):
+            others.append(name)
+            continue
+        from hypnostream.bridges.tensorrt_engines import engine_state
+
+        yield Check(f"graph {name}", OK, engine_state(bundle, graph, here, config.model.precision, beds))
+    if "epoch" in others and bundle.content.stretch is not None:
+        others.append("stretch")
+    if others:
+        yield Check("graphs", OK, f"onnxruntime runs {', '.join(others)}")
 
 
 def one_epoch(bundle: Bundle) -> Check:

@@ -14,7 +14,7 @@ def examine_ward(path: Path) -> list[Check]:
     the ward's file is wrong."""
     files = WardFiles(path)
     shared = [each for each in EXAMINATIONS if each.name != "addresses"]
-    checks = run_doctor(files.ward.defaults, shared)
+    checks = run_doctor(files.ward.defaults, shared, files.beds_expected)
     checks.append(Check("ward", OK, f"{len(files.first.beds)} beds in {path}"))
     checks += [
         Check("ward", PROBLEM, why, "mend the file; this bed does not begin") for why in files.first.wrong.values()

@@ -30,14 +30,27 @@ LARGEST_MANIFEST_BYTES = 1 << 20
 
 
 class EngineKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that an engine depends on. `graph` is the SHA-256 of the ONNX graph that TensorRT was given."""
+    """All that an engine depends on. `onnx` is the SHA-256 of the bundle's graph, `graph` that of the one that was made
+    of it for TensorRT."""
 
+    onnx: str
     graph: str
     tensorrt: str
     gpu: str
     compute_capability: str
     precision: Precision
     profile: Profile
+
+    def lacks(self, wanted: "EngineKey") -> str:
+        """Why an engine of this key does not serve where `wanted` is asked for, "" when it does, as with more room."""
+        differing = [
+            f"{field} was {getattr(self, field)}, is {getattr(wanted, field)}"
+            for field in self.__struct_fields__
+            if field != "profile" and getattr(self, field) != getattr(wanted, field)
+        ]
+        if self.profile.most < wanted.profile.most:
+            differing.append(f"profile.most was {self.profile.most}, is {wanted.profile.most}")
+        return "; ".join(differing)
 
 
 class EngineManifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,13 +113,8 @@ def read_engine(folder: Path, name: str, key: EngineKey) -> tuple[StoredEngine |
         return None, "there is none yet"
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         return None, f"its manifest cannot be read ({error})"
-    fields = [
-        f"{field} was {getattr(manifest.key, field)}, is {getattr(key, field)}"
-        for field in EngineKey.__struct_fields__
-        if getattr(manifest.key, field) != getattr(key, field)
-    ]
-    if fields:
-        return None, "; ".join(fields)
+    if why := manifest.key.lacks(key):
+        return None, why
     try:
         plan = read_bounded(folder / f"{name}.engine", LARGEST_ENGINE_BYTES)
     except OSError as error:

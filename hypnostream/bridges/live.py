@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from hypnostream.bridges.address import bindable, replay_address_of
+from hypnostream.bridges.breathing import is_scored
 from hypnostream.bridges.folder_lock import locked
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError
 from hypnostream.bridges.live_session import LiveOptions, LiveSession
@@ -33,6 +34,8 @@ def live_session(options: LiveOptions, stop: Stop) -> tuple[Summary, Path]:
     _check(options)
     model, parent = around.model(config.model), Path(keep.folder)
     bundle = model.bundle
+    if is_scored(config.breathing):
+        _ = model.beliefs  # now: what runs them may take minutes to build, and no stream waits for that
 
     def opened(required: bool) -> closing[LslSource]:
         return closing(around.open(config.lsl, required, stop))

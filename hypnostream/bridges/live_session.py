@@ -14,11 +14,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from hypnostream.bridges.attention import Attention
+from hypnostream.bridges.backend_notices import BackendNotices
 from hypnostream.bridges.beginning import first_arrivals, grid_start_s, wall_time
-from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
+from hypnostream.bridges.breathing import IndicesSink, breathing_of, is_scored, specs_of
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError, SessionKeeper
 from hypnostream.bridges.lsl import LslSource
-from hypnostream.bridges.messages import BACKEND_FAILED, SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED, StatusMessage
+from hypnostream.bridges.messages import SESSION_ENDED, SESSION_RESUMED, SESSION_STARTED, StatusMessage
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.night_report import NightReport, TableSink
 from hypnostream.bridges.observed import Observed
 from hypnostream.bridges.overseer import Overseer
@@ -32,7 +34,7 @@ from hypnostream.bridges.session_folder import SessionFolder, SessionRecord
 from hypnostream.bridges.shifted import ShiftedSource
 from hypnostream.bridges.stopping import Stop
 from hypnostream.bridges.summary import Summary
-from hypnostream.bridges.surroundings import Alone, Model, Surroundings
+from hypnostream.bridges.surroundings import Alone, Surroundings
 from hypnostream.config import BedConfig
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.respiration.beliefs import Beliefs
@@ -168,9 +170,9 @@ class LiveSession:
             sinks.append(Attention(source, bed, publisher, record.t0_s, record.stream_clock))
         if first:
             drive([Step(clock.now(), tuple(first))], bed, sinks, keeper=keeper, outcome=self._outcome)
-        if self._model.fallback:
-            for sink in sinks:
-                sink.notice(Notice(BACKEND_FAILED, "", clock.now(), self._model.fallback))
+        backend = BackendNotices(self._model, publisher, list(sinks))
+        sinks.insert(0, backend)
+        backend.look(clock.now())
         driven = DrivenBed(bed, sinks, keeper=keeper, outcome=self._outcome)
         self._around.drive(source, clock, driven, self._stop)
         why = "stopped" if self._stop() else "the streams ended"
@@ -241,7 +243,8 @@ class LiveSession:
         return bed
 
     def _bed(self, record: SessionRecord) -> Bed:
-        return bed_of(record, Session(self._bundle, self._model.backend, record.t0_s), self._model.beliefs)
+        beliefs = self._model.beliefs if is_scored(record.breathing) else None
+        return bed_of(record, Session(self._bundle, self._model.backend, record.t0_s), beliefs)
 
     def _keeper(self, record: SessionRecord, publisher: Publisher) -> SessionKeeper:
         keeper = SessionKeeper(self._folder, publisher, record.recorded)

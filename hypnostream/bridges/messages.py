@@ -39,7 +39,7 @@ INSECURE: Final = "insecure"  # other machines may listen, nothing is encrypted,
 KEEPING_FAILED: Final = "keeping_failed"  # what comes in is not on disk: to be killed now would cost it; see `detail`
 KEEPING_RESTORED: Final = "keeping_restored"
 WALL_CLOCK_SET: Final = "wall_clock_set"  # this machine's time of day was moved by `seconds` against stream time
-BACKEND_FAILED: Final = "backend_failed"  # what was asked for does not run the model, onnxruntime does; see `detail`
+BACKEND_FAILED: Final = "backend_failed"  # what was asked for does not run the model, or failed; onnxruntime does
 BED_BEGUN: Final = "bed_begun"  # of a ward: `subject` is the bed, `detail` where it publishes
 BED_FAILED: Final = "bed_failed"  # its session could not begin, or broke off for the reason `detail`; it is tried again
 BED_ENDED: Final = "bed_ended"  # its session is over, `detail` says where its report is
@@ -71,7 +71,7 @@ class MessageError(ValueError):
 
 
 class Origin(Struct, frozen=True, kw_only=True):
-    """Who speaks: the same in every message of a process.
+    """Who speaks: the same in every message of a process, but `backend`, which is another once the first has failed.
 
     `session_id` names the run, random, and is kept when another process picks the run up; `boot_id` names the
     process. Each topic's `seq` starts at 0 with the session and goes on with the next process; only the heartbeat's

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import zmq
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from hypnostream.bridges.address import ServerSecurity, bindable, reaches_others
 from hypnostream.bridges.messages import (
@@ -139,6 +140,10 @@ class Publisher:
         self._unsaid = [address for address in bound if curve is None and reaches_others(address)]
         for address in self._unsaid:
             _logger.warning("%s is insecure: whoever reaches it can read everything", address)
+
+    def runs_on(self, backend: str) -> None:
+        """What computes the results from now on; their `origin` says so."""
+        self.origin = replace(self.origin, backend=backend)
 
     @property
     def last_seq(self) -> dict[str, int]:

@@ -13,11 +13,11 @@ import zmq
 from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
-from hypnostream.bridges.backends import Chosen, choose_backend
 from hypnostream.bridges.beginning import nothing_serves
-from hypnostream.bridges.breathing import IndicesSink, breathing_of, specs_of
+from hypnostream.bridges.breathing import IndicesSink, breathing_of, is_scored, specs_of
 from hypnostream.bridges.curve import gate_of
 from hypnostream.bridges.messages import SESSION_ENDED, SESSION_STARTED
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.picture import Night
 from hypnostream.bridges.picture_process import PictureProcess
@@ -83,30 +83,21 @@ def chunk_s_of(options: ReplayOptions) -> float:
     return FULL_SPEED_CHUNK_S if options.publish is None else PUBLISHED_CHUNK_S
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A bundle that was read, and what runs it; any number of replays of one configuration may share it."""
-
-    bundle: Bundle
-    chosen: Chosen
-
-
-def opened_for(config: BedConfig, stretches: bool) -> Opened:
+def model_of(config: BedConfig, stretches: bool) -> Model:
     """What a bed's configuration names; with `stretches`, for recordings at full speed."""
-    bundle = bundle_of(config)
-    return Opened(bundle, choose_backend(bundle, config.model, stretches=stretches))
+    return Model(bundle_of(config), config.model, stretches=stretches)
 
 
 def replay(
     path: Path,
     options: ReplayOptions,
     progress: Progress = no_progress,
-    opened: Opened | None = None,
+    model: Model | None = None,
     draw: Callable[[Night], bytes] | None = None,
 ) -> tuple[Summary, Path]:
     """Stage a recording, or a session's folder, and write its report. Returns the summary and the folder.
 
-    `opened` is what an earlier replay of the same configuration had. The picture is drawn by `draw`, or by a process of
+    `model` is what an earlier replay of the same configuration had. The picture is drawn by `draw`, or by a process of
     its own that loads what it needs meanwhile.
     """
     if path.is_dir():
@@ -116,17 +107,17 @@ def replay(
     started = time.perf_counter()
     source = open_recording(path, chunk_s_of(options))
     try:
-        opened = opened or opened_for(options.config, stretches=options.speed is None)
-        bundle, chosen, backend = opened.bundle, opened.chosen, opened.chosen.backend
+        model = model or model_of(options.config, stretches=options.speed is None)
+        bundle, backend = model.bundle, model.backend
         montage = montage_of(source, bundle, options.config)
-        reference, notes = None, [chosen.fallback] if chosen.fallback else list[str]()
+        reference, notes = None, list[str]()
         if options.reference is not None:
             from hypnostream.bridges.references import read_reference
 
             read = read_reference(
                 options.reference, epochs=epoch_count(source.duration_s), recording_start_utc=source.start_utc
             )
-            reference, notes = read.stages, [*notes, *read.notes]
+            reference, notes = read.stages, [*read.notes]
         report = NightReport(
             folder=report_folder(options.out, path.stem),
             bundle=bundle,
@@ -142,7 +133,8 @@ def replay(
         opened_s = time.perf_counter() - started
         session = Session(bundle, backend, t0_s=source.start_s)
         provisional = options.config.model.provisional and options.speed is not None
-        breathing = breathing_of(bundle, options.config.breathing, source.start_s)
+        beliefs = model.beliefs if is_scored(options.config.breathing) else None
+        breathing = breathing_of(bundle, options.config.breathing, source.start_s, beliefs)
         lateness_s = options.config.grid.lateness_s
         bed = Bed(source.streams, montage, session, lateness_s, provisional, breathing=breathing)
         clock: Clock = VirtualClock() if options.speed is None else RealTimeClock(options.speed)
@@ -152,7 +144,7 @@ def replay(
             with progress(path.name, epoch_count(source.duration_s)) as bar:
                 outcome = _run(source, bed, clock, report, options, [] if bar is None else [bar])
             drawing = time.perf_counter()
-            warnings = [*source.warnings, *notes]
+            warnings = [*source.warnings, *model.reasons, *notes]
             timings = {"opening_s": opened_s, **outcome.timings(), "total_before_drawing_s": drawing - started}
             scored = reference_events(options, bed, source.start_s, source.start_utc)
             summary = report.write(

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.picture import draw_night
-from hypnostream.bridges.replay import Opened, ReplayOptions, bundle_of, opened_for, replay
+from hypnostream.bridges.replay import ReplayOptions, bundle_of, model_of, replay
 from hypnostream.bridges.summary import Summary, read_summary
 from hypnostream.config import BedConfig, BreathingSection, GridSection
 from hypnostream.errors import UserError
@@ -109,14 +110,14 @@ def is_reported(night: Night, settings: FolderSettings) -> bool:
 
 def stage_night(config: BedConfig, night: Night) -> Summary:
     """Write the report of one night, in a process that stages one after the other: what can be kept is."""
-    opened = _opened(msgspec.json.encode(config))
-    summary, _ = replay(night.recording, ReplayOptions(out=night.report, config=config), opened=opened, draw=draw_night)
+    model = _model(msgspec.json.encode(config))
+    summary, _ = replay(night.recording, ReplayOptions(out=night.report, config=config), model=model, draw=draw_night)
     return replace(summary, annotations=[], notices=[])  # a line is said of it; it need not travel
 
 
 @lru_cache(maxsize=1)
-def _opened(config: bytes) -> Opened:
-    return opened_for(msgspec.json.decode(config, type=BedConfig), stretches=True)
+def _model(config: bytes) -> Model:
+    return model_of(msgspec.json.decode(config, type=BedConfig), stretches=True)
 
 
 def _recordings(folder: Path) -> Iterator[Path]:

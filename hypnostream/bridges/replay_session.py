@@ -8,11 +8,11 @@ from pathlib import Path
 
 from msgspec import structs
 
-from hypnostream.bridges.backends import choose_backend
-from hypnostream.bridges.breathing import IndicesSink, specs_of
+from hypnostream.bridges.breathing import IndicesSink, is_scored, specs_of
 from hypnostream.bridges.journal import journaled_steps, segment_path
 from hypnostream.bridges.live_session import bed_of
 from hypnostream.bridges.messages import SESSION_ENDED
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.night_report import NightReport, TableSink, report_folder
 from hypnostream.bridges.recording import read_recording
 from hypnostream.bridges.replay import Progress, ReplayOptions, bundle_of, publisher_of, reference_events
@@ -42,19 +42,19 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
     record = folder.read()
     if options.config.channels:
         record = structs.replace(record, channels=dict(options.config.channels))
-    chosen = choose_backend(bundle, options.config.model)
-    backend = chosen.backend
+    model = Model(bundle, options.config.model)
     report = NightReport(
         folder=report_folder(options.out, f"{path.resolve().name}-replay"),
         bundle=bundle,
-        backend=backend.name,
+        backend=model.backend.name,
         session_id=secrets.token_hex(8),
         title=record.name,
         montage=Montage(specs_of(bundle, record.breathing), ()),
         streams=(),
         start_utc=record.start_utc,
     )
-    bed = bed_of(record, Session(bundle, backend, record.t0_s))
+    beliefs = model.beliefs if is_scored(record.breathing) else None
+    bed = bed_of(record, Session(bundle, model.backend, record.t0_s), beliefs)
     bed.provisional = record.provisional and options.speed is not None
     before = _published(folder)
     refused = _Refused()
@@ -73,7 +73,7 @@ def replay_session(path: Path, options: ReplayOptions, progress: Progress) -> tu
         for sink in sinks:
             sink.notice(Notice(SESSION_ENDED, "", end_s, "the recording ended"))
     notes: tuple[str, ...] = (_comparison(before, outcome.final),) if before and record.ended_utc else ()
-    notes += (chosen.fallback,) if chosen.fallback else ()
+    notes += model.reasons
     if options.reference is not None:
         from hypnostream.bridges.references import read_reference
 

@@ -2,36 +2,21 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import zmq
 
-from hypnostream.bridges.backends import choose_backend
 from hypnostream.bridges.lsl import LslSource
 from hypnostream.bridges.lsl_settings import LslSettings
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.run import DrivenBed, live_steps
 from hypnostream.config import LslSection, ModelSection
-from hypnostream.engine.backend import Backend
-from hypnostream.engine.bundle import Bundle, load_bundle
-from hypnostream.engine.respiration.beliefs import Beliefs, beliefs_of
+from hypnostream.engine.bundle import load_bundle
 from hypnostream.stream.clock import Clock
 from hypnostream.stream.source import LiveSource
 
 Stopping = Callable[[], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A bundle and what runs it here; `fallback` says why that is not what was asked for ("" when it is).
-
-    Beds may share all of it; `beliefs` are there where they do."""
-
-    bundle: Bundle
-    backend: Backend
-    fallback: str
-    beliefs: Beliefs | None = None
 
 
 class Surroundings(Protocol):
@@ -81,11 +66,9 @@ class Alone:
         return nullcontext()
 
 
-def load_model(section: ModelSection, many: bool = False) -> Model:
-    """The bundle from disk, ready to run, for one bed or `many`. Raises UserError."""
-    bundle = load_bundle(None if section.bundle is None else Path(section.bundle))
-    chosen = choose_backend(bundle, section, many=many)
-    return Model(bundle, chosen.backend, chosen.fallback, beliefs_of(bundle) if many else None)
+def load_model(section: ModelSection, beds: int = 1) -> Model:
+    """The bundle from disk, ready to run, for so many beds. Raises UserError."""
+    return Model(load_bundle(None if section.bundle is None else Path(section.bundle)), section, beds=beds)
 
 
 def settings_of(section: LslSection) -> LslSettings:

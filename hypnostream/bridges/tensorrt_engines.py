@@ -1,40 +1,69 @@
-"""Engines for this machine's GPU: built when they are not there, judged against onnxruntime before they are used."""
+"""Engines for this machine's GPU, one a graph: built when they are not there, judged beside onnxruntime before use."""
 
+from contextlib import closing
 from functools import partial
+from pathlib import Path
 
 from hypnostream.bridges.engine_cache import EngineKey, StoredEngine, cache_folder, engine_of, read_engine
 from hypnostream.engine.backend import OnnxBackend
-from hypnostream.engine.bundle import Bundle
-from hypnostream.engine.parity import LIMITS, Parity, compare, simulated_epochs
+from hypnostream.engine.bundle import Bundle, GraphSpec
+from hypnostream.engine.parity import LIMITS, Parity, compare
+from hypnostream.engine.scheduler import BatchSettings
+from hypnostream.engine.simulated_steps import simulated_steps
 from hypnostream.engine.tensorrt_backend import TensorRtBackend
-from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash
-from hypnostream.engine.tensorrt_device import Device, Precision, TensorRtError, device
+from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash, profile_for
+from hypnostream.engine.tensorrt_device import Device, Precision, TensorRtError
+from hypnostream.engine.tensorrt_runner import TensorRtRunner
 
 
-def tensorrt_backend(bundle: Bundle, precision: Precision, profile: Profile | None = None) -> TensorRtBackend:
-    """Raises TensorRtError with the reason when TensorRT cannot be used, or its answers are not good enough."""
-    here = device()
-    stored = judged_engine(bundle, here, precision, profile or Profile())
-    return TensorRtBackend(stored.plan, bundle.content.epoch, backend_name(here, precision))
+def tensorrt_backend(
+    bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, beds: int = 1
+) -> TensorRtBackend:
+    """What runs `graph` for so many beds on the GPU that is `here`. Raises TensorRtError when its answers are not good
+    enough."""
+    stored = judged_engine(bundle, graph, here, precision, profile_of(bundle, graph, beds))
+    runner = _runner(stored.plan, graph, backend_name(here, precision), stored.manifest.key.profile)
+    return TensorRtBackend(runner, graph)
 
 
-def judged_engine(bundle: Bundle, here: Device, precision: Precision, profile: Profile) -> StoredEngine:
-    """An engine for this GPU that decides as onnxruntime does. Raises TensorRtError when there is none."""
-    spec, graph = bundle.content.epoch, engine_graph(bundle.graph_bytes(), bundle.content.epoch, precision)
-    key = engine_key(graph, here, precision, profile)
-    build = partial(build_engine, graph, spec, precision, profile)
-    judge = partial(judged, bundle, precision, backend_name(here, precision))
-    stored = engine_of(cache_folder(), engine_name(bundle, precision), key, build, judge)
+def profile_of(bundle: Bundle, graph: GraphSpec, beds: int) -> Profile:
+    """What an engine of a graph is built for; those of breathing are run a bed at a time, however many there are."""
+    return profile_for(beds if graph.file == bundle.content.epoch.file else 1)
+
+
+def judged_engine(
+    bundle: Bundle,
+    graph: GraphSpec,
+    here: Device,
+    precision: Precision,
+    profile: Profile,
+    folder: Path | None = None,
+) -> StoredEngine:
+    """An engine for this GPU that decides as onnxruntime does, from `folder` (default: the user's). Raises
+    TensorRtError when there is none."""
+    given = engine_graph(bundle.graph_bytes(graph), graph, precision)
+    key = engine_key(bundle, graph, given, here, precision, profile)
+    build = partial(build_engine, given, graph, precision, profile)
+    judge = partial(judged, bundle, graph, precision, backend_name(here, precision), profile)
+    stored = engine_of(folder or cache_folder(), engine_name(bundle, graph, precision), key, build, judge)
     if stored.manifest.refused:
         raise TensorRtError(f"its engine in {precision} {stored.manifest.refused}")
     return stored
 
 
-def judged(bundle: Bundle, precision: Precision, name: str, plan: bytes) -> tuple[Parity, str]:
+def judged(
+    bundle: Bundle, graph: GraphSpec, precision: Precision, name: str, profile: Profile, plan: bytes
+) -> tuple[Parity, str]:
     """How an engine compares with onnxruntime over a simulated night, and why it may not be used ("": it may)."""
-    candidate = TensorRtBackend(plan, bundle.content.epoch, name)
-    parity = compare(OnnxBackend(bundle), candidate, bundle.content.epoch, simulated_epochs(bundle))
+    with closing(_runner(plan, graph, name, profile)) as runner:
+        candidate = TensorRtBackend(runner, graph)
+        parity = compare(OnnxBackend(bundle, graph), candidate, graph, simulated_steps(bundle, graph))
     return parity, parity.refusal(LIMITS[precision])
+
+
+def _runner(plan: bytes, graph: GraphSpec, name: str, profile: Profile) -> TensorRtRunner:
+    """Of as many rows as a batch has at most, where the engine has room for them."""
+    return TensorRtRunner(plan, graph, max(profile.least, min(profile.most, BatchSettings().most)), name)
 
 
 def backend_name(here: Device, precision: Precision) -> str:
@@ -42,22 +71,32 @@ def backend_name(here: Device, precision: Precision) -> str:
     return f"TensorRT {here.tensorrt} {precision} on {here.gpu}"
 
 
-def engine_state(bundle: Bundle, here: Device, precision: Precision) -> str:
-    """What is known of the engine that would be used, for people; nothing is built."""
-    key = engine_key(engine_graph(bundle.graph_bytes(), bundle.content.epoch, precision), here, precision, Profile())
-    stored, why = read_engine(cache_folder(), engine_name(bundle, precision), key)
+def engine_state(bundle: Bundle, graph: GraphSpec, here: Device, precision: Precision, beds: int = 1) -> str:
+    """What would run a graph for so many beds, and what is known of its engine, for people; nothing is built."""
+    given = engine_graph(bundle.graph_bytes(graph), graph, precision)
+    key = engine_key(bundle, graph, given, here, precision, profile_of(bundle, graph, beds))
+    stored, why = read_engine(cache_folder(), engine_name(bundle, graph, precision), key)
     if stored is None:
-        return f"its engine in {precision} will be built when it is first used, which takes minutes: {why}"
+        return f"TensorRT; its engine in {precision} is built when it is first used, which takes minutes: {why}"
     if stored.manifest.refused:
-        return f"its engine in {precision} is refused: it {stored.manifest.refused}"
-    return f"its engine in {precision} decides as onnxruntime in {stored.manifest.parity.agreement:.2%} of a night"
+        return f"onnxruntime: TensorRT's engine in {precision} is refused, as it {stored.manifest.refused}"
+    most, alike = stored.manifest.key.profile.most, f"{stored.manifest.parity.agreement:.2%} of a night"
+    room = f"{most} bed{'s' * (most != 1)} a call"
+    return f"TensorRT; its engine in {precision}, for {room}, decides as onnxruntime in {alike}"
 
 
-def engine_key(graph: bytes, here: Device, precision: Precision, profile: Profile) -> EngineKey:
-    """`graph` is what TensorRT is given."""
-    return EngineKey(graph_hash(graph), here.tensorrt, here.gpu, here.compute_capability, precision, profile)
+def engine_key(
+    bundle: Bundle, graph: GraphSpec, given: bytes, here: Device, precision: Precision, profile: Profile
+) -> EngineKey:
+    """`given` is what TensorRT is given in place of `graph`."""
+    onnx = bundle.content.sha256[graph.file]
+    return EngineKey(onnx, graph_hash(given), here.tensorrt, here.gpu, here.compute_capability, precision, profile)
 
 
-def engine_name(bundle: Bundle, precision: Precision) -> str:
-    """One place for each bundle's graph and precision; what else differs replaces what is there, and is said."""
-    return f"{bundle.content.name}-{bundle.content.epoch.file.removesuffix('.onnx')}-{precision}"
+def engine_name(bundle: Bundle, graph: GraphSpec, precision: Precision) -> str:
+    """One place for each graph, by its content, and precision; what else differs replaces what is there, and is said.
+
+    Bundles of one name have places of their own, and one that is named anew does too: the names are for people.
+    """
+    content = bundle.content.sha256[graph.file][:16]
+    return f"{bundle.content.name}-{graph.file.removesuffix('.onnx')}-{content}-{precision}"

@@ -57,7 +57,7 @@ def run_ward(options: WardOptions) -> None:
     allow_many_files()
     gc.set_threshold(*SEARCHES)
     sys.setswitchinterval(SWITCH_S)
-    with stopped_by_signals() as stop, Common() as common, ExitStack() as stack:
+    with stopped_by_signals() as stop, Common(files.beds_expected) as common, ExitStack() as stack:
         ward = Ward(options, common, _sinks(files.ward, options, stack))
         _serve_metrics(ward, files.ward, options, common, stack)
         for bed in files.first.beds.values():

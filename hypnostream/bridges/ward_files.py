@@ -52,6 +52,11 @@ class WardFiles:
                 reasons or f"config {path} has no beds: give it [[bed]] tables, or `beds`, a folder of files"
             )
 
+    @property
+    def beds_expected(self) -> int:
+        """For how many beds to make ready: those of the first look, and of a ward two at least."""
+        return max(2, len(self.first.beds))
+
     def look(self) -> Beds:
         """How things stand now."""
         return self._look(at_once=False)

@@ -15,11 +15,12 @@ from hypnostream.bridges.lsl_config import reader_config, session_in_use
 from hypnostream.bridges.lsl_frames import Together
 from hypnostream.bridges.lsl_shared_reader import SharedReader
 from hypnostream.bridges.messages import BED_BEGUN, BED_FAILED
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import DrivenBed
 from hypnostream.bridges.spread import Times
 from hypnostream.bridges.stopping import BedStop, LeftError
-from hypnostream.bridges.surroundings import Model, Stopping, load_model, settings_of
+from hypnostream.bridges.surroundings import Stopping, load_model, settings_of
 from hypnostream.bridges.ward_loop import WardLoop
 from hypnostream.config import LslSection, ModelSection
 from hypnostream.stream.clock import Clock
@@ -30,13 +31,14 @@ _MOST_SOCKETS: Final = 1 << 15
 
 
 class Common:
-    """What the beds share. Any thread uses it."""
+    """What the beds share. Any thread uses it. It is made for so many `beds`; more may come."""
 
-    def __init__(self) -> None:
+    def __init__(self, beds: int) -> None:
         self.loop, self.times = WardLoop(), Times()
         self.context: zmq.Context[Any] = zmq.Context()
         self.context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
         self.writing = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._beds = beds
         self._lock = threading.Lock()
         self._models: dict[ModelSection, Model] = {}
         self._readers: dict[str, SharedReader] = {}
@@ -46,7 +48,9 @@ class Common:
         section = replace(section, provisional=True)  # which is not of the model
         with self._lock:
             if section not in self._models:
-                self._models[section] = load_model(section, many=True)
+                model = load_model(section, beds=self._beds)
+                _ = model.beliefs  # now, before any thread asks for them
+                self._models[section] = model
             return self._models[section]
 
     def reader(self, section: LslSection) -> SharedReader:

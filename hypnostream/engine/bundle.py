@@ -97,6 +97,13 @@ class Bundle:
         """What the model wants of the sensors, in the order of its input."""
         return self.content.channels
 
+    @property
+    def step_graphs(self) -> dict[str, GraphSpec]:
+        """The graphs that go step by step, by name: "epoch", and "tick" and "ticks" where breathing has a model."""
+        content = self.content
+        named = {"epoch": content.epoch, "tick": content.tick, "ticks": content.ticks}
+        return {name: graph for name, graph in named.items() if graph is not None}
+
     def graph_bytes(self, graph: GraphSpec | None = None) -> bytes:
         """A graph of the bundle (default: the epoch graph), its hash checked again as it is read."""
         return _checked(self.path, (graph or self.content.epoch).file, self.content)

@@ -44,12 +44,12 @@ class ResidentBackend(Protocol):
         """
         ...
 
-    def read(self, bed: int) -> Arrays:
-        """A copy of one bed's state, (1, ...) by state input: what `SessionState.model` holds."""
+    def read(self, first: int, rows: int = 1) -> Arrays:
+        """A copy of the states of `rows` beds from `first` on, (rows, ...) by state input."""
         ...
 
-    def write(self, bed: int, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set one bed's state, as it was read."""
+    def write(self, first: int, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """Set the states of the beds from `first` on, as they were read. Raises ValueError when they do not fit."""
         ...
 
 
@@ -73,11 +73,11 @@ class HostResident:
             self._states[state.input][kept] = answer[state.output][kept]
         return {output.name: answer[output.name] for output in self._spec.outputs}
 
-    def read(self, bed: int) -> Arrays:
+    def read(self, first: int, rows: int = 1) -> Arrays:
         """See `ResidentBackend.read`."""
-        return {name: state[bed : bed + 1].copy() for name, state in self._states.items()}
+        return {name: state[first : first + rows].copy() for name, state in self._states.items()}
 
-    def write(self, bed: int, state: Mapping[str, NDArray[np.float32]]) -> None:
+    def write(self, first: int, state: Mapping[str, NDArray[np.float32]]) -> None:
         """See `ResidentBackend.write`."""
         for name, value in state.items():
-            self._states[name][bed] = value[0]
+            self._states[name][first : first + len(value)] = value

@@ -15,6 +15,7 @@ from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.graph_folded import folded
 from hypnostream.engine.graph_half import half_names, in_half
 from hypnostream.engine.graph_resident import CONTROLS, with_controls
+from hypnostream.engine.scheduler import BatchSettings
 from hypnostream.engine.tensorrt_device import Precision, TensorRtError, version_of
 
 _logger = logging.getLogger("hypnostream.tensorrt")
@@ -25,15 +26,22 @@ _FOREIGN_TACTICS = ("CUBLAS", "CUBLAS_LT", "CUDNN")
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """The beds of one call: at least, tuned for, and at most."""
+    """The beds of one call: at least, tuned for, and at most. An engine's memory on the GPU is that of the most."""
 
-    least: int = 1
-    best: int = 64
-    most: int = 4096
+    least: int
+    best: int
+    most: int
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.best <= self.most:
             raise ValueError(f"a profile rises from 1: {self.least}, {self.best}, {self.most}")
+
+
+def profile_for(beds: int) -> Profile:
+    """For so many beds, each call of one shape: one row for one bed; for several two each, as others may come, up to a
+    power of two, so that a ward that grows seldom needs another engine, and never more than a batch has."""
+    rows = 1 if beds == 1 else min(BatchSettings().most, 1 << (2 * beds - 1).bit_length())
+    return Profile(rows, rows, rows)
 
 
 def engine_graph(graph: bytes, spec: GraphSpec, precision: Precision) -> bytes:

@@ -58,31 +58,24 @@ class TensorRtRunner:
         self._current = 1 - self._current
         return self._outputs
 
-    def read(self, bed: int) -> Arrays:
+    def read(self, first: int, rows: int = 1) -> Arrays:
         """See `ResidentBackend.read`."""
-        return self.read_rows(bed, bed + 1)
-
-    def write(self, bed: int, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """See `ResidentBackend.write`."""
-        self.write_rows(bed, state)
-
-    def read_rows(self, first: int, stop: int) -> Arrays:
-        """A copy of the states of beds `first` to just before `stop`, (stop - first, ...) by state input."""
-        answer = {s.input: np.empty((stop - first, *s.shape), np.float32) for s in self._spec.states}
-        for name, rows in answer.items():
+        answer = {s.input: np.empty((rows, *s.shape), np.float32) for s in self._spec.states}
+        for name, read in answer.items():
             held = self._states[self._current][name]
-            self._stream.download(rows.ctypes.data, held.pointer + first * held.row_bytes, rows.nbytes)
+            self._stream.download(read.ctypes.data, held.pointer + first * held.row_bytes, read.nbytes)
         self._stream.wait()
         return answer
 
-    def write_rows(self, first: int, state: Mapping[str, NDArray[np.float32]]) -> None:
-        """Set the states of the beds from `first` on, as they were read."""
+    def write(self, first: int, state: Mapping[str, NDArray[np.float32]]) -> None:
+        """See `ResidentBackend.write`."""
+        given = {s.input: np.ascontiguousarray(state[s.input], np.float32) for s in self._spec.states}
         for spec in self._spec.states:
-            held = self._states[self._current][spec.input]
-            rows = np.ascontiguousarray(state[spec.input], np.float32)
+            rows, held = given[spec.input], self._states[self._current][spec.input]
             if rows.shape[1:] != spec.shape or not 0 <= first <= first + len(rows) <= self.beds:
                 raise ValueError(f"state {spec.input} {rows.shape} from bed {first} does not fit {self.beds} beds")
-            self._upload(held.pointer + first * held.row_bytes, rows)
+            self._stream.upload(held.pointer + first * held.row_bytes, rows.ctypes.data, rows.nbytes)
+        self._stream.wait()  # what was `given` may go away after this
 
     def close(self) -> None:
         """Give everything back; the runner and its arrays must not be used any more."""
@@ -136,7 +129,3 @@ class TensorRtRunner:
             raise TensorRtError(f"the engine does not run: {last_error()}")
         for name in self._outputs:
             self._stream.download(self._pinned[name].pointer, self._device[name].pointer, self._pinned[name].bytes)
-
-    def _upload(self, target: int, rows: NDArray[np.float32]) -> None:
-        self._stream.upload(target, rows.ctypes.data, rows.nbytes)
-        self._stream.wait()  # `rows` may go away after this

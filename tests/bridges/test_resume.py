@@ -1,45 +1,23 @@
 """A session that is killed, and taken up again: nothing final is lost, and all is as if it had not been killed."""
 
-import multiprocessing
 import random
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.events_table import read_events_table
-from hypnostream.bridges.lsl_outlet import stream_simulated_night
 from hypnostream.bridges.messages import EpochMessage, EventMessage, StatusMessage
 from hypnostream.bridges.replay import ReplayOptions, replay
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.bridges.tables import read_epochs
 from hypnostream.errors import UserError
-from hypnostream.stream.simulator import NightSettings
-from hypnostream.stream.simulator_breathing_truth import BreathingSettings
-from tests.bridges.live_bed import STOPPED_WITHIN_S, bed_file, running
+from tests.bridges.live_bed import SPEED, STOPPED_WITHIN_S, bed_file, monitor, running
 
-SPEED = 30.0
 EPOCHS = 24
-
-
-@contextmanager
-def monitor(session_id: str, epochs: int) -> Iterator[None]:
-    """A simulated night at 30 times the speed of life, in a process of its own."""
-    settings = NightSettings(duration_s=epochs * 30.0, events_per_hour=40.0, breathing=BreathingSettings())
-    process = multiprocessing.get_context("spawn").Process(
-        target=stream_simulated_night, args=(settings, SPEED, session_id, 1), daemon=True
-    )
-    process.start()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.join()
 
 
 def logged(folder: Path) -> list[EpochMessage | EventMessage | StatusMessage]:

@@ -1,6 +1,7 @@
 """The loop of a ward: each bed is told what it would be told alone, and its faults are its own."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -9,15 +10,25 @@ import pytest
 import zmq
 from numpy.typing import NDArray
 
-from hypnostream.bridges.messages import MessageError
+from hypnostream.bridges import model
+from hypnostream.bridges.backend_notices import BackendNotices
+from hypnostream.bridges.backends import Chosen
+from hypnostream.bridges.falling_back import FallingBack
+from hypnostream.bridges.messages import BACKEND_FAILED, MessageError
+from hypnostream.bridges.model import Model
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import Outcome, drive, finish, live_steps
 from hypnostream.bridges.ward_loop import WardLoop
+from hypnostream.config import ModelSection
+from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
 from hypnostream.engine.session import Session
 from hypnostream.engine.slots import Arrays, Slots
-from hypnostream.stream.source import Step
+from hypnostream.engine.tensorrt_backend import TensorRtBackend
+from hypnostream.engine.tensorrt_cuda import CudaError
+from hypnostream.stream.source import Notice, Step
 from tests.bridges.looped_beds import BACKEND, BUNDLE, EPOCHS, InLoop, Sent, as_source, bed_of, turned
+from tests.engine.runtimes import FailingRunner
 
 
 class Broken:
@@ -74,6 +85,52 @@ def test_a_fault_ends_the_bed_that_it_befell_and_no_other(worse: float | None, k
     assert len(victim.driven.outcome.final) < EPOCHS
     for seed, bed in zip((1, 2), others, strict=True):
         same(bed.driven.outcome.final, alone(seed).final)
+
+
+class Heard:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        pass
+
+    def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
+        pass
+
+    def notice(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+    def heartbeat(self, now_s: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_a_gpu_that_fails_costs_no_bed_a_result_and_each_says_so_once(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = FailingRunner(BACKEND, BUNDLE.content.epoch, rows, 4, "read", CudaError("cudaMemcpyAsync: device lost"))
+    shared = FallingBack(TensorRtBackend(runner, BUNDLE.content.epoch), BACKEND)
+    monkeypatch.setattr(model, "choose_backend", lambda *_, **__: Chosen(shared))
+    common, context, loop = Model(BUNDLE, ModelSection()), zmq.Context[Any](), WardLoop()
+    with ExitStack() as stack:
+        said, beds, publishers = [], [], []
+        for seed in range(3):
+            publisher = Publisher(f"inproc://{seed}", model_hash="0" * 64, backend=common.backend.name, context=context)
+            publishers.append(stack.enter_context(publisher))
+            heard = Heard()
+            said.append(heard.notices)
+            sinks = (BackendNotices(common, publisher, [publisher, heard]), publisher, heard)
+            beds.append(InLoop(loop, seed, common.backend, sinks))
+        turned(loop, *beds)
+    context.term()
+    for seed, bed in enumerate(beds):
+        same(bed.driven.outcome.final, alone(seed).final)
+    failures = [[each.detail for each in notices if each.kind == BACKEND_FAILED] for notices in said]
+    assert failures == 3 * [[shared.failure]]
+    assert "device lost" in shared.failure
+    assert {publisher.origin.backend for publisher in publishers} == {BACKEND.name}
 
 
 def test_a_bed_that_is_stopped_leaves_the_others_alone() -> None:

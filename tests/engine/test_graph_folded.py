@@ -6,7 +6,8 @@ from onnx import TensorProto, helper
 
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_folded import folded
-from hypnostream.engine.parity import Parity, compare, simulated_epochs
+from hypnostream.engine.parity import Parity, compare
+from hypnostream.engine.simulated_steps import simulated_epochs
 from tests.engine.runtimes import GraphOnCpu, graph_of
 
 BUNDLE = load_bundle()

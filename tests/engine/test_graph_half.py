@@ -2,13 +2,16 @@
 
 import numpy as np
 import onnx
+import pytest
 
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_half import half_names, in_half
 from hypnostream.engine.graph_resident import CONTROLS
-from hypnostream.engine.parity import LIMITS, compare, simulated_epochs
+from hypnostream.engine.parity import LIMITS, compare
+from hypnostream.engine.simulated_steps import simulated_epochs, simulated_steps
 from hypnostream.engine.tensorrt_build import engine_graph
+from hypnostream.engine.tensorrt_device import Precision
 from tests.engine.runtimes import GraphOnCpu, graph_of
 
 BUNDLE = load_bundle()
@@ -56,8 +59,13 @@ def test_half_decides_as_float32_does_in_a_night_with_failing_sensors() -> None:
     assert parity.outputs > 1e-6  # it is another precision
 
 
-def test_what_tensorrt_is_given_in_half_decides_as_float32_does() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", BUNDLE.step_graphs)
+def test_what_tensorrt_is_given_decides_as_the_bundle_s_graph_does(name: str, precision: Precision) -> None:
+    graph = BUNDLE.step_graphs[name]
     one = {tensor.name: np.full(1, float(tensor.name == "keep"), np.float32) for tensor in CONTROLS}
-    candidate = GraphOnCpu(graph_of(engine_graph(BUNDLE.graph_bytes(), SPEC, "fp16")), **one)
-    parity = compare(OnnxBackend(BUNDLE), candidate, SPEC, simulated_epochs(BUNDLE, 40, seed=5))
-    assert parity.refusal(LIMITS["fp16"]) == ""
+    made = graph_of(engine_graph(BUNDLE.graph_bytes(graph), graph, precision))
+    steps = simulated_steps(BUNDLE, graph, 40, seed=5)
+    parity = compare(OnnxBackend(BUNDLE, graph), GraphOnCpu(made, **one), graph, steps)
+    assert parity.refusal(LIMITS[precision]) == ""
+    assert bool(half_names(made)) == (precision == "fp16")

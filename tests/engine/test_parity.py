@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import OnnxBackend
+from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import load_bundle
-from hypnostream.engine.parity import LIMITS, Limits, Parity, compare, simulated_epochs
+from hypnostream.engine.parity import LIMITS, Limits, Parity, compare
+from hypnostream.engine.simulated_steps import simulated_epochs, simulated_ticks
 from hypnostream.engine.slots import Arrays
 from hypnostream.stream.stages import EPOCH_S
 
@@ -24,11 +25,11 @@ class Altered:
 
     name = "altered"
 
-    def __init__(self, output: str, by: float) -> None:
-        self._output, self._by = output, np.float32(by)
+    def __init__(self, output: str, by: float, real: Backend = BACKEND) -> None:
+        self._output, self._by, self._real = output, np.float32(by), real
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
-        answer = BACKEND.run(inputs)
+        answer = self._real.run(inputs)
         answer[self._output] = answer[self._output] * self._by
         return answer
 
@@ -56,7 +57,7 @@ def test_a_runner_that_differs_is_refused_with_what_differs(output: str, by: flo
 def test_one_decision_in_a_hundred_is_too_many() -> None:
     alike = Limits(1.0, 1.0)
     assert Parity(1000, 0.0, 0.0, 0.999).refusal(alike) == ""
-    assert Parity(1000, 0.0, 0.0, 0.99).refusal(alike) == "decides alike in 99.00% of 1000 epochs, 99.9% are needed"
+    assert Parity(1000, 0.0, 0.0, 0.99).refusal(alike) == "decides alike in 99.00% of 1000 steps, 99.9% are needed"
 
 
 def test_what_is_not_a_number_is_never_good_enough() -> None:
@@ -68,11 +69,12 @@ def test_nothing_compared_is_refused() -> None:
     assert compare(BACKEND, BACKEND, SPEC, []).refusal(LIMITS["fp32"]) == "nothing was compared"
 
 
-def test_the_simulated_night_has_every_epoch_and_sensors_that_fail() -> None:
-    assert len(NIGHT) == 60
-    assert {tensor.name for tensor in SPEC.inputs} == set(NIGHT[0])
-    assert all(epoch["valid"].shape == (1, len(BUNDLE.channels), EPOCH_S) for epoch in NIGHT)
-    present = np.array([epoch["valid"].mean() for epoch in NIGHT])
-    assert present.max() == 1.0
-    assert present.min() < 0.7
-    assert max(np.abs(epoch["signal"]).max() for epoch in NIGHT) > 50  # microvolts
+@pytest.mark.parametrize("name", ["tick", "ticks"])
+def test_the_answers_of_breathing_are_compared_one_by_one(name: str) -> None:
+    graph = BUNDLE.step_graphs[name]
+    night, real = list(simulated_ticks(BUNDLE, graph, 20, seed=1)), OnnxBackend(BUNDLE, graph)
+    steps = 20 * EPOCH_S // graph.clock_s
+    assert compare(real, OnnxBackend(BUNDLE, graph), graph, night) == Parity(steps, 0.0, 0.0, 1.0)
+    worse = compare(real, Altered("probabilities", 0.5, real), graph, night)
+    assert worse.refusal(Limits(1.0, 1.0)).startswith("decides alike in")
+    assert 0.5 < worse.agreement < 1.0  # most answers are no, and stay so

@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from hypnostream.engine.tensorrt_build import Profile
+from hypnostream.engine.scheduler import BatchSettings
+from hypnostream.engine.tensorrt_build import Profile, profile_for
 from hypnostream.engine.tensorrt_device import TensorRtError, device, version_of
 
 
@@ -31,6 +32,14 @@ def test_a_machine_without_a_gpu_says_so_and_lives() -> None:
 @pytest.mark.parametrize(("text", "version"), [("8.6.1", (8, 6)), ("10.3.0.26", (10, 3)), ("11.0", (11, 0))])
 def test_versions_compare_as_numbers(text: str, version: tuple[int, int]) -> None:
     assert version_of(text) == version
+
+
+@pytest.mark.parametrize(
+    ("beds", "rows"), [(1, 1), (2, 4), (3, 8), (4, 8), (5, 16), (16, 32), (17, 64), (200, 64), (4096, 64)]
+)
+def test_a_profile_has_room_for_its_beds_and_no_more_than_a_batch_has(beds: int, rows: int) -> None:
+    assert profile_for(beds) == Profile(rows, rows, rows)
+    assert BatchSettings().most == 64
 
 
 @pytest.mark.parametrize("beds", [(0, 1, 2), (2, 1, 4), (1, 8, 4)])

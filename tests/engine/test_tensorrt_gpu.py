@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from hypnostream.bridges.engine_cache import StoredEngine
-from hypnostream.bridges.tensorrt_engines import judged_engine
+from hypnostream.bridges.tensorrt_engines import judged_engine, tensorrt_backend
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_resident import KEEP, RESET
-from hypnostream.engine.parity import LIMITS, compare, simulated_epochs
+from hypnostream.engine.parity import LIMITS, compare
 from hypnostream.engine.resident import HostResident
+from hypnostream.engine.simulated_steps import simulated_epochs, simulated_steps
 from hypnostream.engine.tensorrt_backend import TensorRtBackend
 from hypnostream.engine.tensorrt_build import Profile
 from hypnostream.engine.tensorrt_device import Precision, TensorRtError, device
@@ -38,14 +39,39 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """An engine that was built here and passed the gate."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        return request.param, judged_engine(BUNDLE, HERE, request.param, PROFILE)
+        return request.param, judged_engine(BUNDLE, SPEC, HERE, request.param, PROFILE)
 
 
 def test_an_engine_decides_as_onnxruntime_does(engine: tuple[Precision, StoredEngine]) -> None:
     precision, stored = engine
-    candidate = TensorRtBackend(stored.plan, SPEC, "TensorRT")
+    candidate = TensorRtBackend(TensorRtRunner(stored.plan, SPEC, 4, "TensorRT"), SPEC)
     parity = compare(OnnxBackend(BUNDLE), candidate, SPEC, simulated_epochs(BUNDLE, 240, seed=8))
     assert parity.refusal(LIMITS[precision]) == ""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("name", ["tick", "ticks"])
+def test_the_graphs_of_breathing_answer_as_onnxruntime_does(
+    name: str, precision: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    graph = BUNDLE.step_graphs[name]
+    candidate = tensorrt_backend(BUNDLE, graph, HERE, precision)
+    night = simulated_steps(BUNDLE, graph, 240, seed=8)
+    parity = compare(OnnxBackend(BUNDLE, graph), candidate, graph, night)
+    assert parity.refusal(LIMITS[precision]) == ""
+
+
+def test_an_engine_of_one_shape_serves_any_number_of_beds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    backend, epochs = tensorrt_backend(BUNDLE, SPEC, HERE, "fp32", beds=3), list(simulated_epochs(BUNDLE, 11))
+    states = {s.input: np.zeros((11, *s.shape), np.float32) for s in SPEC.states}
+    together = {name: np.concatenate([each[name] for each in epochs]) for name in epochs[0]} | states
+    expected = OnnxBackend(BUNDLE).run(together)
+    for count in (1, 7, 11):  # of a runner of eight rows
+        found = backend.run({name: value[:count] for name, value in together.items()})
+        for output in SPEC.outputs:
+            np.testing.assert_allclose(found[output.name], expected[output.name][:count], atol=LIMITS["fp32"].outputs)
 
 
 @pytest.mark.parametrize("beds", [1, 3, 8, 64])
@@ -96,7 +122,7 @@ def test_more_beds_than_it_was_built_for_are_refused(engine: tuple[Precision, St
 def test_it_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     caplog.set_level(logging.INFO, "hypnostream.tensorrt")
-    first = judged_engine(BUNDLE, HERE, "fp32", PROFILE)
+    first = judged_engine(BUNDLE, SPEC, HERE, "fp32", PROFILE)
     caplog.clear()
-    assert judged_engine(BUNDLE, HERE, "fp32", PROFILE) == first
+    assert judged_engine(BUNDLE, SPEC, HERE, "fp32", PROFILE) == first
     assert "building" not in caplog.text

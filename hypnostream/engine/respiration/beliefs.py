@@ -5,15 +5,15 @@ better a judge of their events than they are (docs/results.md). `reason` says wh
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.backend import OnnxBackend
-from hypnostream.engine.bundle import Bundle
+from hypnostream.engine.backend import Backend, OnnxBackend
+from hypnostream.engine.bundle import Bundle, GraphSpec
 from hypnostream.engine.respiration import surrogate
 from hypnostream.engine.respiration.event import APNEAS, HYPOPNEA, Event
 from hypnostream.engine.respiration.learned import (
@@ -123,13 +123,16 @@ class Beliefs:
         return replace(event, confidence=round(together(event.confidence, believed), 3), reason=reason)
 
 
-def beliefs_of(bundle: Bundle) -> Beliefs | None:
-    """Those by a bundle's model of breathing, None where it has none. Raises UserError for one that does not run."""
+def beliefs_of(bundle: Bundle, runner: Callable[[GraphSpec], Backend] | None = None) -> Beliefs | None:
+    """Those by a bundle's model of breathing, None where it has none. `runner` gives what runs a graph; none:
+    onnxruntime. Raises UserError for a graph that does not run."""
     tick, ticks = bundle.content.tick, bundle.content.ticks
     if tick is None:
         return None
-    many = None if ticks is None else OnnxBackend(bundle, ticks, keeps_memory=True)
-    return Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick), many))
+    if runner is None:
+        many = None if ticks is None else OnnxBackend(bundle, ticks, keeps_memory=True)
+        return Beliefs(LearnedBreathing(tick, OnnxBackend(bundle, tick), many))
+    return Beliefs(LearnedBreathing(tick, runner(tick), None if ticks is None else runner(ticks)))
 
 
 def _is_weighed(event: Event) -> bool:

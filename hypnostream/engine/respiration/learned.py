@@ -3,7 +3,8 @@
 Its answers are kept apart from the rules: the rules say what an event is, this says how far the model agrees, and
 `surrogate.py` says what may be said on the model's word alone. It runs by a clock of its own, five seconds together, as
 these cost little more than one; and only when it is asked, so that where nobody asks half a minute goes through it in
-one call. How its seconds are put together changes nothing of its answers: both graphs say the same to the last bit.
+one call. How its seconds are put together changes nothing of its answers: by onnxruntime both graphs say the same to
+the last bit, by TensorRT but for rounding.
 """
 
 import math
