@@ -40,7 +40,7 @@ process: it moves on by what the work took and, when there is none, to the next 
 its own; so a busy machine makes figures worse, by what shared caches and cores cost, but not absurd. Latency is from
 the time at which a step was there to its results, waiting for others included. "Busy" is the share of the time at which
 the core worked: over 100 % the beds are too many. Conditioned: three channels at 100 Hz, `Session`. Raw: one stream of
-eight channels at 256 Hz, `Bed`: ring, conditioners, grid and session; with breathing, its sensors' conditioning and
+eight channels at 256 Hz, `Bed`: conditioners, grid and session; with breathing, its sensors' conditioning and
 events too."""
 
 Second = Callable[[int], Asking[object]]
