@@ -144,8 +144,9 @@ class LslSource:
         """The chunks of `take`."""
         return [arrival for arrival in self.take(timeout_s) if isinstance(arrival, Chunk)]
 
-    def tell(self, on_news: Callable[[], None]) -> None:
-        """Have this called, by another thread, when there is something to take, where the reader can say so."""
+    def tell(self, on_news: Callable[[], None] | None) -> None:
+        """Have this called, by another thread, when there is something to take, where the reader can say so; None: no
+        more."""
         self._reader.on_news = on_news
 
     def close(self) -> None:

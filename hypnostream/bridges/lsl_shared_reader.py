@@ -156,8 +156,8 @@ class ReaderShare:
 
     def wake(self) -> None:
         """Who takes may want to look."""
-        if self.on_news is not None:
-            self.on_news()
+        if (on_news := self.on_news) is not None:  # another thread may take it away
+            on_news()
 
     def close(self) -> None:
         """This bed is read for no more."""

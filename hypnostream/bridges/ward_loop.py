@@ -7,6 +7,7 @@ How a session begins and ends is each bed's own affair, in a thread of its own, 
 import heapq
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,9 +78,14 @@ class WardLoop:
         self._joining.append(place)
         self._news.set()
         place.over.wait()
+        if isinstance(inner, LslSource):
+            inner.tell(None)  # nor hold on to the bed
         driven.outcome.wall_s += time.perf_counter() - started
-        if place.error is not None:
-            raise place.error
+        try:
+            if place.error is not None:
+                raise place.error
+        finally:
+            place.error = None  # whose trace holds the place: a ring that only a search for cycles would free
 
     def turn(self, longest_s: float) -> float:
         """Do what is to be done by now, then wait for what comes next, `longest_s` at most; how long it waited."""
@@ -148,19 +154,21 @@ class WardLoop:
 
     def _say(self, finished: Finished[_Place, Said]) -> None:
         place = finished.bed
-        try:
-            if finished.error is not None:
-                raise finished.error
-            if finished.found is not None:
+        if finished.error is not None:
+            self._let_go(place, finished.error)
+        elif finished.found is not None:
+            try:
                 place.driven.say(finished.found)
-        except Exception as error:
-            self._let_go(place, error)
+            except Exception as error:
+                self._let_go(place, error)
         if place.missed:
             place.missed = False
             self._tell(place)
 
     def _let_go(self, place: _Place, error: Exception | None = None) -> None:
-        """The bed is its thread's again, in a slot of its own."""
+        """The bed is its thread's again, in a slot of its own; nothing here is to hold on to it."""
+        if error is not None:
+            traceback.clear_frames(error.__traceback__)  # what ran holds the error that was thrown into it
         place.gone, place.error = True, error
         session = place.driven.bed.session
         session.move(Slots(session.bundle.content.epoch))

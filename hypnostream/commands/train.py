@@ -39,7 +39,7 @@ def train_ingest(
 def train_simulate(
     out: Annotated[Path, typer.Argument(help="The store: a folder for each night.")],
     nights: Annotated[int, typer.Option(min=1, help="How many, each of another sleeper.")] = 8,
-    hours: Annotated[float, typer.Option(min=0.1, max=24, help="How long each is.")] = 7.0,
+    hours: Annotated[float, typer.Option(min=0.1, max=24, help="How long each is, in whole epochs.")] = 7.0,
     first_seed: Annotated[int, typer.Option(min=0, help="The first sleeper.")] = 0,
 ) -> None:
     """Simulated nights with every sensor, as `train ingest` writes them: to try all that follows without data."""

@@ -149,7 +149,7 @@ class Timeline:
     def _as_exact_as_before(self, stamps: NDArray[np.float64]) -> Run | None:
         """All of these in one run, where the segment was exact so far and goes on so: nearly always, and soon told."""
         state = self.state
-        if not state.count or state.line.blocks or state.ragged or state.stale >= self.rate_hz or not len(stamps):
+        if not state.count or not len(stamps) or state.stale >= self.rate_hz or not self._exact:
             return None
         errors = self._errors(stamps)
         if not max(errors.max(), -errors.min()) <= EXACT_S:  # nor where one is no number
@@ -167,6 +167,12 @@ class Timeline:
         return self.state.origin_s + self.state.count / self.rate_hz
 
     @property
+    def _exact(self) -> bool:
+        """Whether nothing can be learnt of any stamp so far, so that a block need not end."""
+        state = self.state
+        return not (state.line.blocks or state.ragged or (np.abs(state.errors_s) > EXACT_S).any())
+
+    @property
     def _slack(self) -> float:
         """How far from a whole number of samples the steps of this sender's stamps are when nothing is lost."""
         return max(_WHOLE, 2.5 * self.state.line.jitter_s * self.rate_hz)
@@ -181,8 +187,7 @@ class Timeline:
         With them their errors, or of more.
         """
         state = self.state
-        if state.line.blocks == 0 and not state.ragged:
-            # Exact so far: nothing to learn, so a block need not end.
+        if self._exact:
             errors = self._errors(stamps)
             if good := _until(~(np.abs(errors) <= EXACT_S)):
                 return good, 0, errors

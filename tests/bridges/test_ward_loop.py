@@ -1,5 +1,7 @@
 """The loop of a ward: each bed is told what it would be told alone, and its faults are its own."""
 
+import gc
+import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -85,6 +87,22 @@ def test_a_fault_ends_the_bed_that_it_befell_and_no_other(worse: float | None, k
     assert len(victim.driven.outcome.final) < EPOCHS
     for seed, bed in zip((1, 2), others, strict=True):
         same(bed.driven.outcome.final, alone(seed).final)
+
+
+def test_a_bed_that_failed_is_freed_though_cycles_are_searched_seldom() -> None:
+    loop = WardLoop()
+    victim = InLoop(loop, 0, Broken(None))
+    gc.disable()
+    try:
+        turned(loop, victim)
+        assert isinstance(victim.error, RuntimeError)
+        bed, victim.error = weakref.ref(victim.bed), Exception()
+        del victim
+        for _ in range(2):  # until its next turn would have come
+            loop.turn(0.05)
+        assert bed() is None
+    finally:
+        gc.enable()
 
 
 class Heard:

@@ -232,6 +232,17 @@ def _rows(timeline: Timeline, chunks: list[np.ndarray]) -> tuple[list[float], li
     return origins, opens
 
 
+@pytest.mark.parametrize("before", [20, 31, 40, 511])
+def test_a_block_in_which_one_stamp_errs_counts_whatever_chunk_ends_it(before: int) -> None:
+    stamps = np.arange(600) / 256
+    stamps[[10, 300]] += 2e-5  # little enough to be no hiccup, and too much for rounding
+    whole, cut = Timeline(256.0, 0.0), Timeline(256.0, 0.0)
+    a, b = _rows(whole, [stamps]), _rows(cut, np.split(stamps, [before]))
+    np.testing.assert_array_equal(a[0], b[0])
+    assert whole.state.line.blocks > 0
+    np.testing.assert_equal(_all(whole.state), _all(cut.state))
+
+
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_how_stamps_are_cut_into_chunks_changes_nothing(data: st.DataObject) -> None:

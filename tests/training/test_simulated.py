@@ -24,3 +24,9 @@ def test_simulated_nights_are_recordings_of_the_store_as_any(tmp_path: Path, cli
     np.testing.assert_array_equal(first.stages, simulate_night(NightSettings(720.0), 5).stages)
     assert cli("train", "signal-nights", store, tmp_path / "nights").code == 0
     assert len(list((tmp_path / "nights").iterdir())) >= 2
+
+
+def test_hours_that_are_no_whole_number_of_epochs_make_a_night_of_whole_ones(cli: Cli, tmp_path: Path) -> None:
+    assert cli("train", "simulate", tmp_path / "store", "--nights", 1, "--hours", 0.11).code == 0  # 13.2 epochs
+    (recording,) = (read_recording(folder) for folder in recordings_in(tmp_path / "store"))
+    assert recording.epochs == 13

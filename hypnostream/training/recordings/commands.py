@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hypnostream.stream.simulator import NightSettings
+from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.recordings.ingest import SKIPPED, ingest
 from hypnostream.training.recordings.simulated import simulate
 from hypnostream.training.recordings.validate import validate
@@ -22,9 +23,10 @@ def ingest_command(data: Path, out: Path, workers: int, ray: bool) -> None:
 
 
 def simulate_command(out: Path, nights: int, hours: float, first_seed: int) -> None:
-    """See `simulate`; plain nights, without physiology of breathing."""
+    """See `simulate`; plain nights of whole epochs, without physiology of breathing."""
+    settings = NightSettings(float(round(hours * 3600 / EPOCH_S) * EPOCH_S))
     with told("simulate") as progress:
-        written = simulate(out, NightSettings(hours * 3600.0), nights, first_seed, progress)
+        written = simulate(out, settings, nights, first_seed, progress)
     print(f"{len(written)} simulated nights written to {out}; nobody is in them")
 
 
