@@ -21,7 +21,8 @@ from hypnostream.stream.quality import QualitySettings
 from hypnostream.stream.resample import ResampleSettings, place
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import Chunk, StreamInfo
-from hypnostream.stream.timeline import Run, Timeline, TimelineSettings, TimelineState
+from hypnostream.stream.timeline import Timeline
+from hypnostream.stream.timeline_state import Run, TimelineSettings, TimelineState
 
 # Seconds that are conditioned at once at most; it bounds memory, nothing else.
 _BLOCK = 60

@@ -25,7 +25,7 @@ from hypnostream.stream.channels import MISSING, OK, Derivation
 from hypnostream.stream.quality import BAD, QualityJudge, QualitySettings
 from hypnostream.stream.seconds import Seconds
 from hypnostream.stream.source import Chunk, StreamInfo
-from hypnostream.stream.timeline import TimelineSettings
+from hypnostream.stream.timeline_state import TimelineSettings
 
 # Streams below this rate are held like irregular ones: the filters and the resampler need at least a sample a second.
 SLOWEST_STEADY_HZ: Final = 1.0

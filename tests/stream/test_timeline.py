@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.stamp_error import RATE_HZ, errors_ms, naive, placed, send
-from hypnostream.stream.timeline import Timeline, TimelineState
+from hypnostream.stream.timeline import Timeline
+from hypnostream.stream.timeline_state import TimelineState
 
 
 def _accepted(timeline: Timeline, *chunks: np.ndarray) -> tuple[np.ndarray, list[float]]:
