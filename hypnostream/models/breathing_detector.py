@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypnostream.models.mamba2 import Mamba2, MambaState
+from hypnostream.ranges import at_least, below_one
 
 # What is asked at the end of each second: of that second, of the one `LATE_S` before, and of the half minute and the
 # minute that ended so long ago. Saturation comes late.
@@ -34,6 +35,10 @@ class BreathingDetectorSettings:
     d_state: int = 16
     headdim: int = 32
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "sensors", "numbers", "taps", "stride_s", "filters", "width", "layers", "d_state", "headdim")
+        below_one(self, "dropout")
 
     @property
     def memory_s(self) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hypnostream.models.frame_network import REFERENCE_FRAME, FrameEncoder, FrameSettings
 from hypnostream.models.lora import LoraSettings, adapted, as_given
 from hypnostream.models.transformer import Transformer, sinusoidal_positions
+from hypnostream.ranges import at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class ChannelEncoderSettings:
     width: int = 96
     heads: int = 8
     frames: int = 27
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "depth")
+        at_least(1, self, "width", "heads", "frames")
 
 
 REFERENCE_ENCODER = ChannelEncoderSettings(REFERENCE_FRAME, 4, 768, 8)

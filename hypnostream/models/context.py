@@ -17,6 +17,16 @@ CAUSAL_KINDS = ("none", "gru", "mamba1", "mamba2", "attention", "mcta")
 KINDS = (*CAUSAL_KINDS, "bidirectional")
 
 
+def causal_only(where: str, *kinds: str | None) -> None:
+    """Raises ValueError when one of the `kinds`, which are set at `where`, cannot be streamed; None is none."""
+    for kind in kinds:
+        if kind not in (None, *CAUSAL_KINDS):
+            raise ValueError(
+                f"{where} is {kind!r}, which reads the future: no bundle can; it must be one of "
+                f"{', '.join(CAUSAL_KINDS)} (what it is worth, `train compare` measures)"
+            )
+
+
 class NoContext(nn.Module):
     """Each element as it is: what a model knows without a past. Its state is empty."""
 

@@ -11,11 +11,12 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hypnostream.models.context import make_mixer
+from hypnostream.models.context import KINDS, make_mixer
 from hypnostream.models.normaliser import LevelState
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.state import Recurrent, State
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
+from hypnostream.ranges import above, at_least, below_one, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class DetectorSettings:
     dropout: float = 0.2
     level_memory: float = 240.0
     encoder: SynthSleepNetSettings = field(default_factory=lambda: SynthSleepNetSettings(width=64, projection=(64, 32)))
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "layers", "d_state", "headdim")
+        below_one(self, "dropout")
+        above(0, self, "level_memory")
+        one_of(KINDS, self, "context")
 
 
 class DetectorState(NamedTuple):

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypnostream.ranges import at_least, shown
+
 FRAME_SAMPLES = 400
 
 
@@ -34,11 +36,32 @@ class FrameSettings:
     width: int = 96
 
     def __post_init__(self) -> None:
+        at_least(1, self, "stem", "planes", "strides", "pools", "squeeze", "hidden", "width")
+        at_least(3, self, "kernels")
         if len(self.planes) != len(self.strides) or len(self.kernels) != len(self.pools):
             raise ValueError(
                 f"{len(self.planes)} planes need as many strides, not {len(self.strides)}, and "
                 f"{len(self.kernels)} kernels as many pools, not {len(self.pools)}"
             )
+        if not self.planes or not self.kernels:
+            raise ValueError("planes and kernels must be one or more")
+        if self.squeeze > min(self.planes):
+            raise ValueError(f"squeeze is {self.squeeze}; it must be at most the fewest planes, {min(self.planes)}")
+        for kernel, pool in zip(self.kernels, self.pools, strict=True):
+            left = self.left_by(kernel)
+            if pool > left:
+                raise ValueError(
+                    f"pools are {shown(self.pools)}: a branch of kernel {kernel} leaves {left} values of a frame to "
+                    f"average, fewer than {pool}; choose smaller pools, kernels or strides"
+                )
+
+    def left_by(self, kernel: int) -> int:
+        """How many values of a frame a branch of this kernel ends in, before its average; below 1: none."""
+        left = FRAME_SAMPLES // 4  # after the stem
+        for stride in self.strides:
+            left = (left + 2 - kernel) // stride + 1
+            left += 3 - kernel
+        return left
 
 
 REFERENCE_FRAME = FrameSettings(

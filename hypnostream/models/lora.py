@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypnostream.ranges import above, at_least, below_one, one_of
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -27,6 +29,12 @@ class LoraSettings:
     alpha: float = 16.0
     dropout: float = 0.05
     down: str = "gaussian"
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "rank")
+        above(0, self, "alpha")
+        below_one(self, "dropout")
+        one_of(("gaussian", "uniform"), self, "down")
 
     @property
     def scale(self) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hypnostream.models.frame_network import FrameEncoder, FrameSettings
 from hypnostream.models.frame_spectrum import SPECTRUM, frame_spectrum
 from hypnostream.models.transformer import Transformer, sinusoidal_positions
+from hypnostream.ranges import at_least, below_one, inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,12 @@ class NeuroNetSettings:
     teacher_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        at_least(1, self, "window", "encoder_width", "encoder_heads", "decoder_width", "decoder_heads", "projector")
+        at_least(0, self, "encoder_depth", "decoder_depth", "predictor_depth")
+        at_least(1, self, "predictor_width", "predictor_heads")
+        inside(0, 1, self, "masked")
+        inside(0, self.window, self, "ahead")
+        below_one(self, "teacher_decay")
         if not 1 <= self.kept < self.window:
             raise ValueError(f"masked {self.masked} of a window of {self.window} leaves {self.kept} frames to look at")
 

@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from hypnostream.models.channel_adaptors import ChannelAdaptors
 from hypnostream.models.channel_fusion import ChannelFusion
-from hypnostream.models.filling import Filling
+from hypnostream.models.context import KINDS
+from hypnostream.models.filling import FILLINGS, Filling
 from hypnostream.models.frame_window import EPOCH_S
 from hypnostream.models.multi_level import MultiLevel, MultiLevelState
 from hypnostream.models.stager import Staged
 from hypnostream.models.state import State
 from hypnostream.models.synthsleepnet import SynthSleepNet
+from hypnostream.ranges import above, at_least, below_one, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,14 @@ class SecondsConfig:
     d_state: int = 16
     headdim: int = 32
     dropout: float = 0.15
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "d_model", "d_latent", "past_s", "past_epochs", "d_state", "headdim")
+        at_least(0, self, "fusion_depth")
+        above(0, self, "memory_s")
+        below_one(self, "dropout")
+        one_of(FILLINGS, self, "filling")
+        one_of(KINDS, self, "context", *(() if self.seconds_context is None else ("seconds_context",)))
 
 
 class SecondsState(NamedTuple):

@@ -14,14 +14,15 @@ from torch.nn import functional as F
 
 from hypnostream.models.channel_adaptors import ChannelAdaptors
 from hypnostream.models.channel_fusion import ChannelFusion
-from hypnostream.models.context import make_mixer
-from hypnostream.models.filling import Filled, Filling
+from hypnostream.models.context import KINDS, make_mixer
+from hypnostream.models.filling import FILLINGS, Filled, Filling
 from hypnostream.models.imaginator import Imagined
 from hypnostream.models.normaliser import LevelState
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.state import Recurrent, State
 from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.models.token_features import SpectralTokens
+from hypnostream.ranges import above, at_least, below_one, between, one_of, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,20 @@ class StagerConfig:
     context: str = "mamba2"
     fusion_depth: int = 0
     d_latent: int = 64
+
+    def __post_init__(self) -> None:
+        if len(self.bands) != len(self.wavelet) or not self.bands:
+            raise ValueError(
+                f"bands {shown(self.bands)} and wavelet {shown(self.wavelet)} must have a value a channel each"
+            )
+        between(4, 5, self, "bands")
+        at_least(1, self, "d_model", "layers", "d_state", "headdim", "d_latent")
+        at_least(0, self, "fusion_depth")
+        between(0, 30, self, "min_valid_s")
+        above(0, self, "level_memory")
+        below_one(self, "dropout")
+        one_of(FILLINGS, self, "filling")
+        one_of(KINDS, self, "context")
 
     @property
     def channels(self) -> int:

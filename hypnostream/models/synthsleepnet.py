@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from hypnostream.models.channel_adaptors import ChannelAdaptors
 from hypnostream.models.channel_fusion import ChannelFusion
 from hypnostream.models.transformer import Transformer, sinusoidal_positions
+from hypnostream.ranges import at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class SynthSleepNetSettings:
     decoder_heads: int = 4
     projection: tuple[int, int] = (96, 64)
     joint: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "fusion_depth", "scaffold_depth", "decoder_depth")
+        at_least(1, self, "width", "heads", "decoder_width", "decoder_heads", "projection")
 
 
 REFERENCE_MODEL = SynthSleepNetSettings(512, 8, 0, 4, 256, 3, 8, (512, 256), joint=True)

@@ -1,11 +1,12 @@
-"""A recipe: what a training run is asked for, as a TOML file. An unknown key is an error."""
+"""A recipe: what a training run is asked for, as a TOML file. An unknown key, or a value out of range, is an error."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -36,8 +37,8 @@ def load_settings(path: Path, kind: type[Settings]) -> Settings:
 def overridden(settings: Settings, changes: Sequence[str]) -> Settings:
     """The settings with some set anew: "loop.passes=3", "seeds=[0, 1]", "loop.precision=bfloat16".
 
-    What is right of the first `=` is a TOML value, or a bare word. Raises UserError naming the change, for an unknown
-    key or a value of the wrong type.
+    What is right of the first `=` is a TOML value, or a bare word. Raises UserError naming the changes, for an unknown
+    key or a value that it may not have; sizes that only go together are set together.
     """
     raw = msgspec.to_builtins(settings)
     for change in changes:
@@ -56,14 +57,23 @@ def overridden(settings: Settings, changes: Sequence[str]) -> Settings:
                 raise UserError(f"--set {change}: there is no table {each}")
         table[key] = value
         _refuse_unknown(raw, type(settings), f"--set {change}", "")
-        try:
-            msgspec.convert(raw, type(settings))
-        except msgspec.ValidationError as error:
-            raise UserError(f"--set {change}: {error}") from error
-    return msgspec.convert(raw, type(settings))
+    try:
+        return msgspec.convert(raw, type(settings))
+    except msgspec.ValidationError as error:
+        raise UserError(f"--set {' --set '.join(changes)}: {error}") from error
+
+
+@contextmanager
+def sizes_of(recipe: str) -> Iterator[None]:
+    """Within it a model is built as `recipe` says: sizes that do not go together are UserErrors that name it."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"recipe {recipe}: {error}") from error
 
 
 def _refuse_unknown(raw: dict[str, Any], kind: type[Any], where: str, prefix: str) -> None:
+    """In tables, and in lists of them (`[[arms]]`)."""
     known = {each.name for each in fields(kind)}
     hints = get_type_hints(kind)
     for key, value in raw.items():
@@ -71,3 +81,7 @@ def _refuse_unknown(raw: dict[str, Any], kind: type[Any], where: str, prefix: st
             raise UserError(f"{where}: unknown key {prefix}{key}; known are {', '.join(sorted(known))}")
         if isinstance(value, dict) and is_dataclass(hints[key]):
             _refuse_unknown(value, hints[key], where, f"{prefix}{key}.")
+        if isinstance(value, list | tuple) and get_args(hints[key]) and is_dataclass(get_args(hints[key])[0]):
+            for place, each in enumerate(value, 1):
+                if isinstance(each, dict):
+                    _refuse_unknown(each, get_args(hints[key])[0], where, f"{prefix}{key}[{place}].")

@@ -1,3 +1,5 @@
+import os
+import stat
 import threading
 from pathlib import Path
 
@@ -33,3 +35,12 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         write_atomically(tmp_path / "result", b"new")
     assert (tmp_path / "result" / "kept").read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["result"]
+
+
+def test_what_is_there_and_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="pipe is no file"):
+        write_atomically(pipe, b"new")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [each.name for each in tmp_path.iterdir()] == ["pipe"]

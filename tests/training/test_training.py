@@ -285,12 +285,6 @@ def test_results_of_all_folds_become_one_table() -> None:
     assert json.dumps([row.as_dict() for row in rows])
 
 
-def test_several_processes_of_torchrun_do_not_train_the_same_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="--workers"):
-        train_members([], workers=1)
-
-
 def test_a_night_is_predicted_as_it_was_trained_on_in_segments() -> None:
     night = simulated_night("long", "one", epochs=300)
     for context, same in (("mamba2", True), ("bidirectional", False)):

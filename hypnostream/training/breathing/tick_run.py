@@ -21,6 +21,8 @@ from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.bundle import default_bundle_path
 from hypnostream.errors import UserError
+from hypnostream.models.breathing_detector import BreathingDetector
+from hypnostream.ranges import at_least, inside
 from hypnostream.stream.simulator import NightSettings
 from hypnostream.stream.simulator_breathing_truth import BreathingSettings
 from hypnostream.training.breathing.tick_export import bundle_with_tick
@@ -30,8 +32,9 @@ from hypnostream.training.breathing.tick_results import as_markdown, card_of, me
 from hypnostream.training.breathing.tick_scores import MinuteRate, TickScore, scored
 from hypnostream.training.breathing.tick_task import TickSettings, TickTask
 from hypnostream.training.nights.splits import Split, folds, write_split
-from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
 from hypnostream.training.recordings.simulated import SET_NAME, simulated_recording
+from hypnostream.training.running.distributed import alone
 from hypnostream.training.running.many import Failed, run_each
 from hypnostream.training.running.progress import Progress, told
 from hypnostream.training.running.run import Run
@@ -53,6 +56,12 @@ class SimulatedSettings:
     events_per_hour: tuple[float, ...] = (2.0, 8.0, 15.0, 25.0, 35.0, 45.0, 5.0, 20.0)
     first_seed: int = 100
 
+    def __post_init__(self) -> None:
+        at_least(0, self, "nights", "events_per_hour", "first_seed")
+        inside(0, 7 * 24, self, "hours")
+        if not self.events_per_hour:
+            raise ValueError("events_per_hour is []; it must be one or more rates")
+
 
 @dataclass(frozen=True, slots=True)
 class BreathingRecipe:
@@ -71,6 +80,9 @@ class BreathingRecipe:
     transfer: tuple[str, ...] = ("Apnea-ECG",)
     fit: TickSettings = field(default_factory=TickSettings)
     simulated: SimulatedSettings = field(default_factory=SimulatedSettings)
+
+    def __post_init__(self) -> None:
+        at_least(2, self, "folds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,10 @@ class Reached:
 
 def breathing_command(store: Path, out: Path, recipe: str, workers: int, bundle: Path | None) -> None:
     """Nights, folds, the model of all, tables and bundle; what is done already stays."""
+    alone()
     settings = load_settings(recipe_path(recipe), BreathingRecipe)
+    with sizes_of(recipe), torch.device("meta"):
+        BreathingDetector(settings.fit.model)
     with told("nights") as progress:
         make_tick_nights(store, out / "nights", progress)
         make_simulated(settings.simulated, out / "nights", progress)

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hypnostream.engine.respiration.tick_inputs import TICK_SENSORS
+from hypnostream.engine.respiration.tick_inputs import NUMBERS, TICK_SENSORS
 from hypnostream.errors import UserError
 from hypnostream.models.breathing_detector import BreathingDetector, BreathingDetectorSettings
+from hypnostream.ranges import at_least, between
 from hypnostream.training.breathing.tick_night import TickNight
 from hypnostream.training.damage.augment import subset_left
 from hypnostream.training.losses.balanced_bce import balance, balanced_bce
@@ -44,6 +45,16 @@ class TickSettings:
     loop: LoopSettings = field(
         default_factory=lambda: LoopSettings(passes=10, learning_rate=3e-3, warmup_steps=50, average=0.98)
     )
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "batch", "window")
+        between(0, 1, self, "lose", "burst")
+        at_least(0, self, "offset", "power", "focus")
+        if (self.model.sensors, self.model.numbers) != (len(TICK_SENSORS), NUMBERS):
+            raise ValueError(
+                f"model.sensors is {self.model.sensors} and model.numbers {self.model.numbers}; the nights have "
+                f"{len(TICK_SENSORS)} sensors of {NUMBERS} numbers"
+            )
 
 
 class TickTask:

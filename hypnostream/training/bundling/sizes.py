@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hypnostream.errors import UserError
 from hypnostream.models.state import State, named
+from hypnostream.ranges import above
 
 CHANNELS = 8  # what the limit on operations is for
 
@@ -25,6 +26,9 @@ class Limits:
 
     parameters: int = 2_000_000
     flops: float = 1e9
+
+    def __post_init__(self) -> None:
+        above(0, self, "parameters", "flops")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hypnostream.models.token_features import WAVELET_SHAPE
+from hypnostream.ranges import at_least, between, shown
 from hypnostream.training.damage.missing import randomly_missing
 
 
@@ -32,6 +33,19 @@ class AugmentSettings:
     tilt: float = 0.15
     entropy_offset: float = 0.05
     noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        between(0, 1, self, "keep", "subset_share", "burst", "missing", "late_start", "amplifier_share")
+        at_least(0, self, "subset_weights", "late_start_epochs", "offset", "tilt", "entropy_offset", "noise")
+        if len(self.subset_weights) != len(self.subsets) or not sum(self.subset_weights):
+            raise ValueError(
+                f"subset_weights is {shown(self.subset_weights)}; it must be one number for each of the "
+                f"{len(self.subsets)} subsets, not all 0"
+            )
+        if {each for subset in self.subsets for each in subset} - {0, 1} or len({len(s) for s in self.subsets}) > 1:
+            raise ValueError(
+                f"subsets is {[list(s) for s in self.subsets]}; each must say 1 or 0 of each of the same sensors"
+            )
 
 
 # How far each relative power lies from the middle of the spectrum, in units of the tilt.

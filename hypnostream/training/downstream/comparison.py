@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
+from hypnostream.ranges import above, at_least, between
 from hypnostream.training.downstream.doubted import doubted_nights, with_doubted
 from hypnostream.training.downstream.event_night import EventNight, read_event_nights
 from hypnostream.training.downstream.event_task import EventSettings, EventTask, probabilities
@@ -61,6 +62,10 @@ class DownstreamRecipe:
         unknown = set(self.arms) - set(ARMS)
         if unknown or not (self.arms and self.fractions and self.seeds):
             raise UserError(f"arms {sorted(unknown)} are not known; known are {', '.join(ARMS)}; name one or more")
+        at_least(0, self, "seeds")
+        at_least(2, self, "folds")
+        above(0, self, "fractions")
+        between(0, 1, self, "fractions")
 
 
 @dataclass(frozen=True, slots=True)

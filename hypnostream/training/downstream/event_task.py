@@ -16,6 +16,7 @@ from hypnostream.errors import UserError
 from hypnostream.models.event_detector import DetectorSettings, EventDetector
 from hypnostream.models.spectral_inputs import SpectralInputs
 from hypnostream.models.state import State, detached, restarted
+from hypnostream.ranges import at_least, between
 from hypnostream.training.damage.augment import subset_left
 from hypnostream.training.downstream.event_night import SLOTS, TASKS, EventNight
 from hypnostream.training.losses.balanced_bce import balance, balanced_bce
@@ -40,6 +41,11 @@ class EventSettings:
     focus: float = 1.0
     model: DetectorSettings = field(default_factory=DetectorSettings)
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(passes=6, warmup_steps=20, average=0.98))
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "rounds", "batch", "segment")
+        between(0, 1, self, "lose", "burst", "restart")
+        at_least(0, self, "power", "focus")
 
 
 class EventTask:

@@ -10,6 +10,7 @@ from hypnostream.bounded_file import read_bounded
 from hypnostream.errors import UserError
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
+from hypnostream.ranges import at_least
 from hypnostream.training.downstream.event_night import SLOTS, EventNight
 from hypnostream.training.downstream.event_task import scale
 from hypnostream.training.nights.windows import SpectralWindows
@@ -27,6 +28,9 @@ class PretrainSettings:
     window: int = 20
     objective: CrossModalSettings = field(default_factory=lambda: CrossModalSettings(batch=64, contrast=0.1))
     loop: LoopSettings = field(default_factory=lambda: LoopSettings(passes=6, learning_rate=2e-3))
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "window")
 
 
 @dataclass(frozen=True, slots=True)

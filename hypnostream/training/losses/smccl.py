@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypnostream.ranges import above, at_least, inside
 from hypnostream.training.running.loop import Share
 
 NOT_COMPARED = -1e4  # below any similarity, and its exponential is 0
@@ -80,8 +81,10 @@ class ContrastSettings:
     entropy: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.consistency < 1:
-            raise ValueError(f"consistency is {self.consistency}; it must be above 0 and below 1")
+        at_least(1, self, "width")
+        above(0, self, "temperature")
+        inside(0, 1, self, "consistency")
+        at_least(0, self, "entropy")
 
 
 class StageModalityContrast(nn.Module):

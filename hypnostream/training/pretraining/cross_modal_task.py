@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from hypnostream.models.channel_encoder import ChannelEncoders
 from hypnostream.models.spectral_inputs import SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet
+from hypnostream.ranges import above, at_least, between, inside
 from hypnostream.training.losses.cross_modal import fusion_contrast, hide, prediction_loss
 from hypnostream.training.nights.windows import Windows
 from hypnostream.training.running.loop import Share, chance
@@ -30,6 +31,13 @@ class CrossModalSettings:
     contrast: float = 1.0
     temperature: float = 0.1
     normalised_targets: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "batch")
+        inside(0, 1, self, "mask")
+        between(0, 1, self, "drop")
+        at_least(0, self, "restoration", "contrast")
+        above(0, self, "temperature")
 
 
 class Pretrained(nn.Module):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hypnostream.errors import UserError
+from hypnostream.ranges import at_least, between, inside
 from hypnostream.stream.simulator import NightSettings
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.signal_nights import (
@@ -39,6 +40,12 @@ class SimulatedSet:
     sleeper_spread: float = 1.0
     events_per_hour: float = 10.0
     rate_hz: int = 128
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "train", "held_out")
+        inside(0, 7 * 24, self, "hours")
+        at_least(0, self, "sleeper_spread", "events_per_hour")
+        between(32, 4096, self, "rate_hz")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

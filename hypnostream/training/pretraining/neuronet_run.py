@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
 from hypnostream.models.frame_network import FrameEncoder
 from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
@@ -20,7 +21,7 @@ from hypnostream.training.pretraining.heart_rate_probe import HeartRateProbe, he
 from hypnostream.training.pretraining.neuronet_nights import NightSet, SimulatedSet, nights_for, nights_of
 from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.pretraining.standardised import standardise
-from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
 from hypnostream.training.running.distributed import first, first_alone
 from hypnostream.training.running.loop import LoopSettings
 from hypnostream.training.running.progress import told
@@ -57,6 +58,8 @@ def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str, folde
     if data is not None and folder is not None:
         raise UserError("--nights and --data are both given: the first names signal nights, the second UCDDB; give one")
     settings = load_settings(recipe_path(recipe), NeuroNetRecipe)
+    with sizes_of(recipe), torch.device("meta"):
+        NeuroNet(settings.model)
     if folder is not None:
         nights = nights_of(kind, folder, settings.loop.seed)
     else:
@@ -110,7 +113,8 @@ def pretrain(kind: str, nights: NightSet, out: Path, recipe: NeuroNetRecipe) -> 
         for where, result in probes_of(encoder, fitted, tested).items():
             probes[f"{name}, {where}"] = asdict(result)
     report = {"collapse": collapse, "probes": probes}
-    (out / "report.json").write_text(json.dumps({"kind": kind, "nights": nights.words, **report}, indent=2))
+    content = {"kind": kind, "nights": nights.words, **report}
+    write_atomically(out / "report.json", json.dumps(content, indent=2).encode())
     return report
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hypnostream.errors import UserError
 from hypnostream.models.neuronet import NeuroNet, random_masks
+from hypnostream.ranges import above, at_least
 from hypnostream.training.losses.contrast import nt_xent
 from hypnostream.training.losses.masked import masked_mse, target_of
 from hypnostream.training.losses.next_frame import next_frame_mse
@@ -39,6 +40,11 @@ class NeuroNetObjective:
     spread: float = 1.0
     windows_per_channel: int = 400
     together: int = 1
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "batch", "windows_per_channel", "together")
+        above(0, self, "temperature")
+        at_least(0, self, "contrast", "next_frame", "spread")
 
 
 class NeuroNetTask:

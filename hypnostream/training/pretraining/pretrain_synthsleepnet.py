@@ -14,9 +14,11 @@ import torch
 
 from hypnostream.errors import UserError
 from hypnostream.models.channel_encoder import PRODUCT_LAYERS, ChannelEncoder, ChannelEncoders, ChannelEncoderSettings
+from hypnostream.models.frame_window import EPOCH_S, FRAME_S
 from hypnostream.models.lora import LoraSettings
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
+from hypnostream.ranges import at_least, inside
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.splits import in_order_of_chance
 from hypnostream.training.nights.token_night import TokenNight
@@ -48,6 +50,13 @@ class SynthSleepNetRecipe:
     objective: CrossModalSettings = field(default_factory=CrossModalSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     probe: ProbeSettings = field(default_factory=ProbeSettings)
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "window")
+        inside(0, 1, self, "tested")
+        frames = EPOCH_S - FRAME_S + 1 if self.within else EPOCH_S
+        if self.encoder.depth and self.encoder.frames != frames:
+            raise ValueError(f"encoder.frames is {self.encoder.frames}; it must be {frames} with within {self.within}")
 
 
 Nights = Sequence[TokenNight] | Sequence[SignalNight]

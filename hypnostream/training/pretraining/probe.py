@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from hypnostream.engine.agreement import Agreement, agreement
 from hypnostream.errors import UserError
+from hypnostream.ranges import above, at_least, below_one, between, inside
 from hypnostream.training.evaluation.binary import BinaryAgreement, binary_metrics
 from hypnostream.training.nights.splits import in_order_of_chance
 from hypnostream.training.running.loop import chance
@@ -37,6 +38,14 @@ class ProbeSettings:
     ridge: float = 1e-4
     chosen_on: float = 0.2
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "hidden", "passes", "batch")
+        below_one(self, "dropout")
+        above(0, self, "learning_rate")
+        at_least(0, self, "weight_decay", "ridge")
+        inside(0, 1, self, "chosen_on")
+        between(0, 2**63 - 1, self, "seed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,8 @@ from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.agreement import Agreement
 from hypnostream.errors import UserError
+from hypnostream.models.channel_encoder import ChannelEncoder, ChannelEncoders
+from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.training.evaluation.binary import BinaryAgreement, binary_table
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.signal_nights import HEAD
@@ -33,7 +35,7 @@ from hypnostream.training.pretraining.pretrain_synthsleepnet import (
     of_tokens,
 )
 from hypnostream.training.pretraining.probe import Labelled, ProbeResult, probe
-from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
 from hypnostream.training.running.distributed import first
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import WEIGHTS, Run
@@ -53,6 +55,9 @@ class _Asked:
 def synthsleepnet_command(nights: Path, out: Path, recipe: str, encoders: Path | None) -> None:
     """Pretrain on all but the held-out people, then probe stages with the trained and the untrained model."""
     settings = load_settings(recipe_path(recipe), SynthSleepNetRecipe)
+    with sizes_of(recipe), torch.device("meta"):
+        ChannelEncoders([ChannelEncoder(settings.encoder)], [True], settings.lora, settings.lora_layers)
+        SynthSleepNet(1, 1, settings.model)
     report = pretrain(nights_in(nights), out, settings, encoders)
     if not first():
         return

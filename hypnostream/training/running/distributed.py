@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from hypnostream.errors import UserError
 from hypnostream.training.running.device import device_named
 from hypnostream.training.running.loop import Share
 
@@ -32,6 +33,12 @@ def first() -> bool:
 def share(device_name: str = "cpu") -> Share:
     """This process's share of the work; several are joined when torchrun started them, once."""
     return _joined(device_named(device_name)) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Share()
+
+
+def alone() -> None:
+    """Raises UserError when torchrun started several of us: for what trains several models, which each would do."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("torchrun started several processes; this trains several models side by side: say --workers N")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hypnostream.errors import UserError
+from hypnostream.ranges import above, at_least, below_one, between
 from hypnostream.training.running.checkpoint import TrainingState, restore, written
 from hypnostream.training.running.device import device_named
 
@@ -39,6 +40,13 @@ class LoopSettings:
     accumulate: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "passes", "accumulate")
+        above(0, self, "learning_rate", "clip")
+        at_least(0, self, "weight_decay", "warmup_steps")
+        below_one(self, "betas", "average")
+        between(0, 2**63 - 1, self, "seed")
 
 
 @dataclass(frozen=True, slots=True)

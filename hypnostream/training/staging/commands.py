@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from hypnostream import __version__
+from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.agreement import Agreement
 from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerEnsemble
@@ -26,6 +27,7 @@ from hypnostream.training.nights.token_night import TokenNight, read_token_night
 from hypnostream.training.nights.tokens import tokenise
 from hypnostream.training.recordings.ingest import ingest
 from hypnostream.training.recordings.store import recordings_in
+from hypnostream.training.running.distributed import alone
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import git
 from hypnostream.training.staging.evaluate import predict, score, sensor_sets
@@ -42,6 +44,7 @@ Nights = list[tuple[Path, TokenNight]]
 
 def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int, hold_out: Sequence[str] = ()) -> None:
     """Ingest, train the ensemble on everybody who is not held out (see `split_off`), export, prove parity."""
+    alone()
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
     split = split_off([night for _, night in nights], hold_out)
@@ -54,14 +57,14 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
         train_members(members, workers, progress)
     model = ensemble_of(members)
     held_out = [score(split.test, predict(model, split.test))] if split.test else []
-    alone = {night.name for night in split.test} == {HELD_OUT}
-    metrics = _metrics("ucddb022_features" if alone else "held_out", held_out)
+    only_the_one = {night.name for night in split.test} == {HELD_OUT}
+    metrics = _metrics("ucddb022_features" if only_the_one else "held_out", held_out)
     every = [night for _, night in nights]
     metrics |= crossvalidated(out.parent / "crossvalidation" / "results.json", recipe, every)
     bundle = out / "bundle"
     report = _export(model, bundle, split, recipe, metrics, left_out=left_out)
     save_weights(model, out / "weights.safetensors")
-    (out / "parity.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    write_atomically(out / "parity.json", msgspec.json.format(msgspec.json.encode(report), indent=2))
     if UNKNOWN_RULE in scoring_rule(split.train):
         print("by which rule stages were scored is not known of all: a column scoring in subjects.csv would say it")
     print(f"bundle: {bundle}\nparity over {report.epochs} epochs: probabilities {report.probabilities:.1e}, ", end="")
@@ -70,6 +73,7 @@ def stager_command(data: Path, out: Path, recipe_path: Path | None, workers: int
 
 def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, workers: int, folds: int | None) -> None:
     """Hold out each fold of people in turn: `folds` of any, or Sleep-EDF's published ones; see `folds_of`."""
+    alone()
     recipe = load_recipe(recipe_path)
     nights = staged_nights(data, out, workers)
     every = leaving_out(recipe.without, [night for _, night in nights])
@@ -96,14 +100,14 @@ def crossvalidate_command(data: Path, out: Path, recipe_path: Path | None, worke
     tested = [night for split in splits.values() for night in split.test]
     table = f"{_said_of(tested, of_sleep_edf, len(splits))}\n\n{markdown_table(rows)}"
     table += f"\nMeans over the folds:\n\n{sensors_lost_table(lost)}" if lost else ""
-    (out / "results.md").write_text(table)
+    write_atomically(out / "results.md", table.encode())
     write_predictions(out / "predictions.parquet", PredictionSet(tuple(said), "stager, cross-validated"))
     means = _means("sleep_edf_crossvalidated" if of_sleep_edf else "crossvalidated", rows)
     content = {
         "recipe": asdict(recipe), "nights": whose(tested), "rows": [row.as_dict() for row in rows], "mean": means,
         "sensors_lost": lost,
     }  # fmt: skip
-    (out / "results.json").write_text(json.dumps(content, indent=2))
+    write_atomically(out / "results.json", json.dumps(content, indent=2).encode())
     print(table)
 
 
@@ -208,7 +212,7 @@ def _write_record(out: Path, recipe: Recipe, split: Split[TokenNight]) -> None:
     """What the run was: its recipe, who was in which part with hashes, and which code made it."""
     out.mkdir(parents=True, exist_ok=True)
     record = {"recipe": asdict(recipe), "git": git("rev-parse HEAD") or "unknown", "hypnostream": __version__}
-    (out / "run.json").write_text(json.dumps(record, indent=2))
+    write_atomically(out / "run.json", json.dumps(record, indent=2).encode())
     write_split(out / MANIFEST, split)
 
 

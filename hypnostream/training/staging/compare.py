@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
 from hypnostream.models.stager import StagerEnsemble
+from hypnostream.ranges import above, at_least, between
 from hypnostream.training.damage.missing import CONDITIONS
 from hypnostream.training.evaluation.store import PredictionSet, write_predictions
 from hypnostream.training.nights.label_share import labelled_share
@@ -24,7 +26,7 @@ from hypnostream.training.running.many import Failed, run_each
 from hypnostream.training.running.run import Run
 from hypnostream.training.staging.evaluate import predict, score, under
 from hypnostream.training.staging.mean_token import settle_mean_token
-from hypnostream.training.staging.members import alone, scale_of, with_seed
+from hypnostream.training.staging.members import scale_of, with_seed
 from hypnostream.training.staging.predict_tokens import from_token_nights
 from hypnostream.training.staging.pretrained import pretrained
 from hypnostream.training.staging.stager_task import StagerSettings, StagerTask
@@ -42,6 +44,10 @@ class Arm:
     labels: float = 1.0
     pretrained: bool = False
 
+    def __post_init__(self) -> None:
+        above(0, self, "labels")
+        between(0, 1, self, "labels")
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -56,6 +62,9 @@ class Comparison:
     pretrain: SynthSleepNetRecipe = field(default_factory=SynthSleepNetRecipe)
 
     def __post_init__(self) -> None:
+        at_least(0, self, "seeds", "fold")
+        if not self.seeds:
+            raise ValueError("seeds is []; it must be one or more")
         names = [arm.name for arm in self.arms]
         if len(set(names)) != len(names) or not names:
             raise UserError(f"arms {names} of {self.title!r}: there must be some, each with a name of its own")
@@ -93,7 +102,6 @@ def run_trials(
     todo: Sequence[Trial], workers: int, progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> list[Scores]:
     """Train and judge all; raises UserError, when the others are done, if one could not be."""
-    alone()
     found: dict[int, Scores] = {}
     failed = []
     progress(0, len(todo), "")
@@ -139,7 +147,7 @@ def run_trial(trial: Trial) -> Scores:
         if condition.name in trial.comparison.conditions or not trial.comparison.conditions:
             agreed = score(test, predict(model, under(condition, test)))
             found[condition.name] = {name: float(getattr(agreed, name)) for name in MEASURES}
-    scores.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    write_atomically(scores, json.dumps(found, indent=2).encode())
     return found
 
 

@@ -6,17 +6,25 @@ from pathlib import Path
 
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.errors import UserError
+from hypnostream.models.synthsleepnet import SynthSleepNet
 from hypnostream.training.nights.splits import sleep_edf_fold, split_by_subject, write_split
-from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.recipe import load_settings, overridden, recipe_path, sizes_of
+from hypnostream.training.running.distributed import alone
 from hypnostream.training.running.progress import told
 from hypnostream.training.staging.commands import staged_nights
 from hypnostream.training.staging.compare import Comparison, run_trials, tables, trials
 from hypnostream.training.staging.held_out import in_fold
+from hypnostream.training.staging.stager_task import Trained
 
 
 def compare_command(data: Path, out: Path, recipe: str, workers: int) -> None:
     """Ingest, train and judge what is not there yet; writes results.md and results.json, and prints the first."""
+    alone()
     comparison = load_settings(recipe_path(recipe), Comparison)
+    with sizes_of(recipe):
+        for arm in comparison.arms:
+            Trained(overridden(comparison.fit, arm.set))
+        SynthSleepNet(1, 1, comparison.pretrain.model)
     nights = [(path, n) for path, n in staged_nights(data, out, workers) if sleep_edf_fold(n) is not None]
     split = split_by_subject([night for _, night in nights], in_fold(comparison.fold))
     if not split.train or not split.test:

@@ -13,7 +13,10 @@ from hypnostream import __version__
 from hypnostream.bridges.atomic import write_atomically
 from hypnostream.engine.agreement import Agreement, agreement
 from hypnostream.errors import UserError
+from hypnostream.models.context import causal_only
 from hypnostream.models.frame_stager import FrameStager
+from hypnostream.models.seconds_stager import SecondsStager
+from hypnostream.ranges import at_least, inside
 from hypnostream.training.bundling.export import FrontEnd, ParityReport, export_bundle
 from hypnostream.training.bundling.frame_stager_card import write_frame_stager_card
 from hypnostream.training.bundling.sizes import Limits, check
@@ -23,7 +26,7 @@ from hypnostream.training.nights.scoring_rule import scoring_rule
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.signal_store import signal_nights_in
 from hypnostream.training.pretraining.pretrain_synthsleepnet import fingerprint, held_out
-from hypnostream.training.recipe import load_settings, recipe_path
+from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
 from hypnostream.training.running.distributed import first
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import Run
@@ -47,6 +50,12 @@ class FrameStagerRecipe:
     parity_epochs: int = 960
     fit: FrameStagerSettings = field(default_factory=FrameStagerSettings)
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        inside(0, 1, self, "tested")
+        at_least(1, self, "parity_epochs")
+        causal_only("fit.model.context", self.fit.model.context)
+        causal_only("fit.model.seconds_context", self.fit.model.seconds_context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,8 @@ class FrameStagerReport:
 def frame_stager_command(nights: Path, encoders: Path, out: Path, recipe: str) -> None:
     """Train, hold out, export. See `train_frame_stager` for what is written."""
     settings = load_settings(recipe_path(recipe), FrameStagerRecipe)
+    with sizes_of(recipe), torch.device("meta"):
+        SecondsStager(1, 1, settings.fit.model)
     report = train_frame_stager(signal_nights_in(nights), encoders, out, settings)
     if report is None:
         return

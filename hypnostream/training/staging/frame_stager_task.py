@@ -21,6 +21,7 @@ from hypnostream.models.frame_window import FRAME_S
 from hypnostream.models.lora import LoraSettings, adapted, merged
 from hypnostream.models.seconds_stager import SecondsConfig
 from hypnostream.models.state import State, detached, restarted
+from hypnostream.ranges import at_least, between
 from hypnostream.stream.stages import EPOCH_S
 from hypnostream.training.damage.augment import AugmentSettings, ages_s, late_starts, sensors_lost
 from hypnostream.training.losses.smccl import ContrastSettings, StageModalityContrast
@@ -53,6 +54,11 @@ class FrameStagerSettings:
     augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(subset_share=0.0, late_start=0.15))
     objectives: Objectives = field(default_factory=Objectives)
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "batch", "segment")
+        at_least(0, self, "class_power")
+        between(0, 1, self, "restart")
 
 
 class FrameTrained(nn.Module):

@@ -1,6 +1,5 @@
 """Training several stagers side by side, one process and one thread each, and taking up where a killed run stopped."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,21 +29,13 @@ class Member:
         return self.folder / "stager.safetensors"
 
 
-def alone() -> None:
-    """Raises UserError when torchrun started several of us."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("torchrun started several processes; this trains several models side by side: say --workers N")
-
-
 def train_members(
     members: Sequence[Member], workers: int, progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> None:
     """Train those that are not done yet. `progress` is told how many are done, of how many, and which came last.
 
-    Raises UserError when a run cannot be done; the others are finished first. Under torchrun each process would train
-    all of them, so that is refused.
+    Raises UserError when a run cannot be done; the others are finished first.
     """
-    alone()
     progress(0, len(members), "")
     failed = []
     for done, (index, result) in enumerate(run_each(train_member, members, workers), start=1):

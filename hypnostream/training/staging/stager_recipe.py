@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hypnostream.errors import UserError
-from hypnostream.training.recipe import load_settings, recipe_path
-from hypnostream.training.staging.stager_task import StagerSettings
+from hypnostream.models.context import causal_only
+from hypnostream.ranges import at_least
+from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
+from hypnostream.training.staging.stager_task import StagerSettings, Trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,10 @@ class Recipe:
     without: tuple[str, ...] = ()
     fit: StagerSettings = field(default_factory=StagerSettings)
 
+    def __post_init__(self) -> None:
+        at_least(0, self, "seeds")
+        causal_only("fit.model.context", self.fit.model.context)
+
 
 def load_recipe(path: Path | None = None) -> Recipe:
     """Read a recipe: a file, or a shipped one by its name. Raises UserError naming the file and the key."""
@@ -23,4 +29,6 @@ def load_recipe(path: Path | None = None) -> Recipe:
     recipe = load_settings(path, Recipe)
     if not recipe.seeds or len(set(recipe.seeds)) != len(recipe.seeds):
         raise UserError(f"recipe {path}: seeds {list(recipe.seeds)} must be at least one, each once")
+    with sizes_of(str(path)):
+        Trained(recipe.fit)
     return recipe

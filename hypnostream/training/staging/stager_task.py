@@ -17,6 +17,7 @@ from hypnostream.errors import UserError
 from hypnostream.models.fills import MeanToken
 from hypnostream.models.stager import Staged, Stager, StagerConfig
 from hypnostream.models.state import State, detached, restarted
+from hypnostream.ranges import at_least, between
 from hypnostream.training.damage.augment import AugmentSettings, ages_s, late_starts, other_amplifier, sensors_lost
 from hypnostream.training.losses.smccl import ContrastSettings, StageModalityContrast
 from hypnostream.training.nights.token_night import TokenNight
@@ -40,6 +41,16 @@ class StagerSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     objectives: Objectives = field(default_factory=Objectives)
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
+
+    def __post_init__(self) -> None:
+        at_least(1, self, "batch", "segment")
+        at_least(0, self, "class_power")
+        between(0, 1, self, "restart")
+        if {len(subset) for subset in self.augment.subsets} != {self.model.channels}:
+            raise ValueError(
+                f"augment.subsets is {[list(s) for s in self.augment.subsets]}; each must have a value for each of the "
+                f"{self.model.channels} sensors of model.wavelet"
+            )
 
 
 class Trained(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hypnostream.models.imaginator import Imagined
 from hypnostream.models.stager import Staged
+from hypnostream.ranges import at_least
 from hypnostream.training.losses.imagination import imagination_loss, posterior_consistency
 from hypnostream.training.losses.poly1 import poly1
 from hypnostream.training.losses.smccl import StageModalityContrast
@@ -34,6 +35,9 @@ class Objectives:
     poly: float = 0.0
     nll: float = 0.1
     kl: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least(0, self, "full", "lost", "consistency", "imagination", "smccl", "poly", "nll", "kl")
 
 
 @dataclass(frozen=True, slots=True)
