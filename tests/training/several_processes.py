@@ -14,6 +14,7 @@ from hypnostream.models.neuronet import NeuroNet, NeuroNetSettings
 from hypnostream.models.spectral_inputs import INPUTS, SpectralInputs
 from hypnostream.models.synthsleepnet import SynthSleepNet, SynthSleepNetSettings
 from hypnostream.models.token_features import LEVEL, SHAPE
+from hypnostream.training.damage.augment import AugmentSettings
 from hypnostream.training.nights.scaled_frames import frames_of_kind
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.token_night import TokenNight
@@ -23,7 +24,11 @@ from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective
 from hypnostream.training.running.distributed import first, first_alone, share
 from hypnostream.training.running.loop import LoopSettings, Task, train
 from hypnostream.training.running.run import Run
+from hypnostream.training.staging.frame_stager_run import tokens_of
+from hypnostream.training.staging.frame_stager_task import FrameStagerTask
+from hypnostream.training.staging.staging_losses import Objectives
 from tests.training.loop_tasks import Contrast, Recipe, Regression
+from tests.training.small_frame_stager import SLOTS, SMALL, trained
 
 STEADY = Recipe(dropout=0.0)  # each process has dropout of its own
 CONTRAST = LoopSettings(passes=2, warmup_steps=1, average=0.5)
@@ -53,6 +58,21 @@ def pretraining() -> dict[str, Task]:
     return {"neuronet": frames, "cross_modal": epochs}
 
 
+def frame_stager(out: Path) -> Task:
+    """Three nights of unequal length by twos: the last round has fewer nights than processes, and one of the nights has
+    no stage where the other goes on with some. SMCCL draws fewer tokens than there are."""
+    generator = np.random.default_rng(1)
+    nights = []
+    for name, epochs, staged in (("a", 14, 14), ("b", 14, 3), ("c", 8, 8)):
+        stage = np.where(np.arange(epochs) < staged, generator.integers(0, 5, epochs), -1).astype(np.int8)
+        signal = generator.normal(0, 20, (epochs * 30, 2, 100)).astype(np.float32)
+        there = generator.random((epochs * 30, 2)) > 0.02
+        nights.append(SignalNight(name, name, "simulated", "none", SLOTS, ("eeg", "eog"), signal, there, stage))
+    settings = replace(SMALL, segment=4, objectives=Objectives(smccl=0.5), augment=AugmentSettings(subset_share=0.0))
+    module = trained(settings)
+    return FrameStagerTask(tokens_of(nights, module.model, out / "tokens", "cpu"), module, settings)
+
+
 def main(out: Path) -> None:
     """Train each task; the first process writes what came out."""
     mine = share()
@@ -74,7 +94,7 @@ def main(out: Path) -> None:
         found[f"contrast{rows}"] = train(contrast, CONTRAST, share=mine)
         if mine.rank == 0:
             save_file(contrast.module.state_dict(), out / f"contrast{rows}.safetensors")
-    for name, own in pretraining().items():
+    for name, own in (pretraining() | {"frame_stager": frame_stager(out)}).items():
         found[name] = train(own, CONTRAST, share=mine)
         if mine.rank == 0:
             save_file(own.module.state_dict(), out / f"{name}.safetensors")

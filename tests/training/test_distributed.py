@@ -73,7 +73,7 @@ def told(folder: Path, rank: int) -> Any:
 
 
 WATCHED = ("token_variance", "token_rank")  # no losses: how each process's own tokens are spread
-TASKS = ("regression", "few", "contrast5", "contrast8", "neuronet", "cross_modal")
+TASKS = ("regression", "few", "contrast5", "contrast8", "neuronet", "cross_modal", "frame_stager")
 
 
 @pytest.mark.parametrize("task", TASKS)

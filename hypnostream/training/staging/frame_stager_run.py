@@ -27,7 +27,7 @@ from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.signal_store import signal_nights_in
 from hypnostream.training.pretraining.pretrain_synthsleepnet import fingerprint, held_out
 from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
-from hypnostream.training.running.distributed import first
+from hypnostream.training.running.distributed import first, first_alone
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import Run
 from hypnostream.training.staging.frame_stager_task import FrameStagerSettings, FrameStagerTask, FrameTrained, predict
@@ -117,7 +117,8 @@ def train_frame_stager(
     run = Run(
         out, _Asked(recipe, str(encoders), tuple(sorted(away))), {night.name: fingerprint(night) for night in nights}
     )
-    tokens = _tokens(nights, module.model, out / "tokens" if recipe.fit.encoders == "frozen" else None)
+    folder = out / "tokens" if recipe.fit.encoders == "frozen" else None
+    tokens = tokens_of(nights, module.model, folder, recipe.fit.loop.device)
     with told("frame-stager") as progress:
 
         def after_pass(done: int, passes: int, losses: dict[str, float]) -> None:
@@ -183,14 +184,15 @@ def slug(name: str) -> str:
     return name.replace(" ", "_")
 
 
-def _tokens(nights: Sequence[SignalNight], model: FrameStager, folder: Path | None) -> list[NightTokens]:
-    """The nights as their front-end tells them, kept in `folder` where there is one."""
+def tokens_of(nights: Sequence[SignalNight], model: FrameStager, folder: Path | None, device: str) -> list[NightTokens]:
+    """The nights as their front-end tells them, kept in `folder` where there is one: of several processes by one."""
     out = []
     with told("tokens") as progress:
         for done, night in enumerate(nights):
             progress(done, len(nights), night.name)
             out.append(NightTokens(night, model.front))
             if folder is not None:
-                out[-1].keep(folder)
+                with first_alone(device):
+                    out[-1].keep(folder)
         progress(len(nights), len(nights), "")
     return out

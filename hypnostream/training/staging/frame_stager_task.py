@@ -138,7 +138,7 @@ class FrameStagerTask:
         anew[:, :: segment * EPOCH_S] = restarts[:, rows].repeat(1, 2).T
         device = self.module.model.front.scale.prior.device
         age_s = ages_s(there, NEVER_S, 1.0, anew).to(device)
-        there, stage = there.to(device), stage[rows].long().to(device)
+        there, scored, stage = there.to(device), (stage >= 0).any(0), stage[rows].long().to(device)
         subjects = sorted({night.night.subject for night in nights})
         subject = torch.tensor([subjects.index(nights[row].night.subject) for row in rows], device=device)
         initial = stager.initial_state(2 * len(rows))
@@ -148,10 +148,11 @@ class FrameStagerTask:
             seconds = slice(start * EPOCH_S, (start + count) * EPOCH_S)
             state = restarted(state, initial, restarts[index, rows].repeat(2).to(device))
             tokens = [nights[row].of((starts[row] + start) * EPOCH_S, count * EPOCH_S).to(device) for row in rows]
-            both = torch.stack(tokens).repeat(2, 1, 1, 1)  # (2b, S, C, I)
+            nobody = there.new_zeros(0, count * EPOCH_S, there.shape[2], self.module.model.front.width)
+            both = (torch.stack(tokens) if rows else nobody).repeat(2, 1, 1, 1)  # (2b, S, C, I)
             staged, _, state = stager(both, there[:, seconds], age_s[:, seconds], state)
             state = detached(state)
-            if (stage[:, start : start + count] >= 0).any():
+            if scored[start : start + count].any():  # in the whole batch: all processes make this step, or none
                 yield self._asked(staged, stage[:, start : start + count], there[:, seconds], subject, share, generator)
 
 

@@ -17,7 +17,7 @@ from hypnostream.training.losses.poly1 import poly1
 from hypnostream.training.losses.smccl import StageModalityContrast
 from hypnostream.training.running.loop import Share
 
-SMCCL_TOKENS = 384  # of a segment: the loss is a matrix of them all
+SMCCL_TOKENS = 384  # of a segment of the whole batch: the loss is a matrix of them all
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class StagingLosses:
             losses["imagination"] = wrong["loss"]
             if self.contrast is not None:
                 by_step = stage.repeat_interleave(mask.shape[1] // stage.shape[1], 1)
-                chosen = _compared(staged, imagined, by_step, mask[:half], dropped, subject, generator)
+                chosen = _compared(staged, imagined, by_step, mask[:half], dropped, subject, share, generator)
                 losses["smccl"] = self.contrast(*chosen, share)
         return {"loss": sum((getattr(weights, k) * v for k, v in losses.items()), full.new_zeros(())), **losses}
 
@@ -89,13 +89,22 @@ def _compared(
     there: Tensor,
     dropped: Tensor,
     subject: Tensor,
+    share: Share,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Some real tokens and some imagined ones, with stage, channel and sleeper: (M, D), (M,), (M,), (M,)."""
-    B, L, C = there.shape
-    tokens = torch.cat([staged.tokens[:B], imagined.mean])  # (2B, L, C, D)
-    usable = torch.cat([there, dropped]) * (stage >= 0).repeat(2, 1).unsqueeze(-1)  # (2B, L, C)
+    """Some real tokens and some imagined ones, with stage, channel and sleeper: (M, D), (M,), (M,), (M,).
+
+    They are drawn from the tokens of all processes, the same by each, which keeps its own: as one process would.
+    """
+    b, L, C = there.shape
+    scored = (stage >= 0).unsqueeze(-1)  # (b, L, 1)
+    usable = torch.cat([share.gathered(part * scored) for part in (there, dropped)])  # (2B, L, C)
     places = usable.flatten().nonzero()[:, 0]
     chosen = places[torch.randperm(len(places), generator=generator)[:SMCCL_TOKENS]]
-    row, step, channel = chosen // (L * C), chosen // C % L, chosen % C
-    return tokens[row, step, channel], stage[row % B, step], channel, subject[row % B]
+    half, night, step, channel = (
+        chosen // (L * C * len(usable) // 2), chosen // (L * C) % (len(usable) // 2), chosen // C % L, chosen % C
+    )  # fmt: skip
+    mine = night % share.world == share.rank
+    half, row, step, channel = half[mine], night[mine] // share.world, step[mine], channel[mine]
+    tokens = torch.stack([staged.tokens[:b], imagined.mean])  # (2, b, L, C, D)
+    return tokens[half, row, step, channel], stage[row, step], channel, subject[row]
