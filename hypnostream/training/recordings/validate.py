@@ -29,6 +29,14 @@ def validate(store: Path, workers: int = 1, progress: Progress = lambda *_: None
     return dict(sorted(found.items()))
 
 
+def how_to_go_on(store: Path) -> str:
+    """What to do about recordings of a store that cannot be read."""
+    return (
+        f"`hypnostream train validate {store}` names all that are damaged: ingest them again, or remove their folders "
+        "to go on without them"
+    )
+
+
 def wrong_with(folder: Path) -> list[str]:
     """What is wrong with one recording, a line each."""
     try:

@@ -25,8 +25,9 @@ from hypnostream.training.nights.scoring_rule import UNKNOWN_RULE, scoring_rule
 from hypnostream.training.nights.splits import Split, read_split, write_split
 from hypnostream.training.nights.token_night import TokenNight, read_token_night
 from hypnostream.training.nights.tokens import tokenise
-from hypnostream.training.recordings.ingest import ingest
+from hypnostream.training.recordings.ingest import SKIPPED, ingest
 from hypnostream.training.recordings.store import recordings_in
+from hypnostream.training.recordings.validate import how_to_go_on
 from hypnostream.training.running.distributed import alone
 from hypnostream.training.running.progress import told
 from hypnostream.training.running.run import git
@@ -172,12 +173,16 @@ def staged_nights(data: Path, out: Path, workers: int) -> Nights:
         with told("ingest") as progress:
             skipped = ingest(data, store, workers, progress=progress).skipped
         if skipped:
-            first = f"{skipped[0].name}: {skipped[0].reason}"
-            raise UserError(f"{len(skipped)} recordings could not be ingested, the first: {first}")
+            many = f"{len(skipped)} recordings could not be ingested, the first {skipped[0].name}: {skipped[0].reason}"
+            raise UserError(
+                f"{many}; {store / SKIPPED} names them all: mend or remove their files, or go on without them by "
+                f"--data {store}"
+            )
     with told("tokens") as progress:
         made = tokenise(store, out / "nights", progress)
     if made.failed:
-        raise UserError(f"{len(made.failed)} recordings could not be made nights of, the first: {made.failed[0]}")
+        many = f"{len(made.failed)} recordings could not be made nights of, the first {made.failed[0]}"
+        raise UserError(f"{many}; {how_to_go_on(store)}")
     nights = [(path, read_token_night(path)) for path in made.nights]
     staged = [(path, night) for path, night in nights if (night.stage >= 0).any()]
     left_out = f"{len(made.nothing)} recordings have no EEG or EOG that it takes, {len(nights) - len(staged)} no stages"
