@@ -69,6 +69,8 @@ class Imaginator(nn.Module):
         self.latent_norm = nn.LayerNorm(d_latent)
         headdim = next(size for size in (32, 16, 8, 4, 2, 1) if 2 * d_latent % size == 0)
         self.mixer = Mamba2(d_latent, d_state=16, headdim=headdim)
+        # Nobody gives a context: it never learns, and is in no bundle. It stays for what was trained with it: without,
+        # weights and checkpoints of finished runs would not fit, and a seed would draw other weights from here on.
         self.context = nn.Linear(d_model, d_latent, bias=False)
         nn.init.zeros_(self.context.weight)
 

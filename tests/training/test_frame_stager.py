@@ -17,7 +17,7 @@ from hypnostream.config import BedConfig, ModelSection
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.errors import UserError
 from hypnostream.models.channel_encoder import ChannelEncoderSettings
-from hypnostream.models.frame_network import FrameSettings
+from hypnostream.models.frame_network import FrameEncoder, FrameSettings
 from hypnostream.models.frame_stager import FrameStager, FrameStagerConfig
 from hypnostream.models.seconds_stager import SecondsConfig
 from hypnostream.models.synthsleepnet import SynthSleepNetSettings
@@ -27,6 +27,7 @@ from hypnostream.training.damage.augment import AugmentSettings
 from hypnostream.training.nights.frame_channels import frame_specs
 from hypnostream.training.nights.signal_nights import SIMULATED, recorded_signal_night
 from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings
+from hypnostream.training.pretraining.frame_weights import save_frame_encoder
 from hypnostream.training.pretraining.pretrain_synthsleepnet import SynthSleepNetRecipe
 from hypnostream.training.pretraining.probe import ProbeSettings
 from hypnostream.training.pretraining.synthsleepnet_run import pretrain
@@ -65,6 +66,9 @@ def test_a_run_ends_in_a_bundle_that_stages_nights_it_never_saw(tmp_path: Path) 
     assert report.parity.probabilities < 1e-5
     assert report.parity.states < 1e-4
     _replays(tmp_path / "run" / "bundle", tmp_path)
+    save_frame_encoder(encoders / "eeg" / "encoder.safetensors", FrameEncoder(wide), "eeg", ("simulated:0",))
+    with pytest.raises(UserError, match=r"other settings or data \(data\.learned encoders was "):
+        train_frame_stager(nights, encoders, tmp_path / "run", FrameStagerRecipe(0.2, 960, fit))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from hypnostream.training.nights.token_night import TokenNight, write_token_nigh
 from hypnostream.training.nights.windows import FrameWindows
 from hypnostream.training.pretraining.channel_weights import pretrained_encoders
 from hypnostream.training.pretraining.cross_modal_task import CrossModalSettings
-from hypnostream.training.pretraining.frame_weights import save_frame_encoder
+from hypnostream.training.pretraining.frame_weights import load_frame_encoder, save_frame_encoder
 from hypnostream.training.pretraining.frozen_features import event_epochs, signal_features
 from hypnostream.training.pretraining.pretrain_synthsleepnet import SynthSleepNetRecipe, held_out, of_signals, of_tokens
 from hypnostream.training.pretraining.probe import ProbeSettings
@@ -103,6 +103,13 @@ def test_a_run_on_signal_nights_with_step_1s_encoder(tmp_path: Path) -> None:
     probe_command(tmp_path / "run", tmp_path / "nights", "apnea", tmp_path / "apnea.json")
     figures = json.loads((tmp_path / "apnea.json").read_text())["trained"]["linear"]
     assert figures["majority_rate"] == pytest.approx(6 / 7)  # an epoch without any channel is not asked about
+
+    file = encoders / "eeg" / "encoder.safetensors"
+    save_frame_encoder(file, load_frame_encoder(file), "eeg")  # the same, written anew
+    assert pretrain(nights_in(tmp_path / "nights"), tmp_path / "run", SMALL, encoders) == report
+    save_frame_encoder(file, FrameEncoder(FRAME), "eeg")
+    with pytest.raises(UserError, match=r"other settings or data \(data\.encoder eeg was "):
+        pretrain(nights_in(tmp_path / "nights"), tmp_path / "run", SMALL, encoders)
 
 
 def test_step_1s_encoder_is_frozen_and_what_has_none_learns() -> None:

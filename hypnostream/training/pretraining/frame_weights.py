@@ -1,10 +1,12 @@
 """A trained frame encoder as a file: what is kept of step 1, and what step 2 begins with."""
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
+from torch import nn
 
 from hypnostream.bounded_file import read_bounded
 from hypnostream.bridges.atomic import write_atomically
@@ -27,6 +29,15 @@ def save_frame_encoder(path: Path, encoder: FrameEncoder, kind: str, people: Col
     }
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in encoder.state_dict().items()}
     write_atomically(path, save(tensors, head))
+
+
+def sha256_of_weights(*modules: nn.Module) -> str:
+    """Of all that they learned, whatever the files it was read from: what makes a run on them the same run."""
+    found = hashlib.sha256()
+    for module in modules:
+        for name, value in module.state_dict().items():
+            found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_frame_encoder(path: Path, kind: str | None = None) -> FrameEncoder:

@@ -25,6 +25,7 @@ from hypnostream.training.nights.windows import Windows
 from hypnostream.training.pretraining.channel_weights import people_met, pretrained_encoders
 from hypnostream.training.pretraining.collapse import collapse_line, collapse_of
 from hypnostream.training.pretraining.cross_modal_task import CrossModalTask, Pretrained
+from hypnostream.training.pretraining.frame_weights import sha256_of_weights
 from hypnostream.training.pretraining.pretrain_synthsleepnet import (
     Nights,
     SynthSleepNetRecipe,
@@ -96,6 +97,9 @@ def pretrain(nights: Nights, out: Path, recipe: SynthSleepNetRecipe, encoders: P
     module, windows = built(train, recipe, encoders)
     untrained = copy.deepcopy(module)
     hashes = {night.name: fingerprint(night) for night in nights}
+    if encoders:
+        given = pretrained_encoders(encoders, recipe.encoder)
+        hashes |= {f"encoder {kind}": sha256_of_weights(encoder) for kind, encoder in given.items()}
     run = Run(out, _Asked(recipe, str(encoders or ""), tuple(sorted(away))), hashes)
     with told("synthsleepnet") as progress:
 

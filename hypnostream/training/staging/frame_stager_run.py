@@ -25,6 +25,7 @@ from hypnostream.training.nights.frame_channels import frame_specs
 from hypnostream.training.nights.scoring_rule import scoring_rule
 from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.nights.signal_store import signal_nights_in
+from hypnostream.training.pretraining.frame_weights import sha256_of_weights
 from hypnostream.training.pretraining.pretrain_synthsleepnet import fingerprint, held_out
 from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
 from hypnostream.training.running.distributed import first, first_alone
@@ -114,9 +115,9 @@ def train_frame_stager(
         module = FrameTrained(front, kinds, recipe.fit)
     size = frame_stager(module.plain())
     check(size, recipe.limits)
-    run = Run(
-        out, _Asked(recipe, str(encoders), tuple(sorted(away))), {night.name: fingerprint(night) for night in nights}
-    )
+    made_of = {night.name: fingerprint(night) for night in nights}
+    made_of["learned encoders"] = sha256_of_weights(*front.encoders, *([] if front.fused is None else [front.fused]))
+    run = Run(out, _Asked(recipe, str(encoders), tuple(sorted(away))), made_of)
     folder = out / "tokens" if recipe.fit.encoders == "frozen" else None
     tokens = tokens_of(nights, module.model, folder, recipe.fit.loop.device)
     with told("frame-stager") as progress:
