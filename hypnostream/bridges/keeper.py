@@ -30,6 +30,11 @@ class SessionKeeper:
         self._failed = False
         self._checkpoint_failure: str | None = None
 
+    @property
+    def failing(self) -> bool:
+        """Whether the disk did not take a step, a checkpoint or a result."""
+        return self._failed or self._publisher.log_failed
+
     def before(self, step: Step) -> None:
         """Write the step down."""
         self.journal.append(step)
