@@ -69,8 +69,9 @@ class SessionKeeper:
         if (why is not None) is self._failed:
             return
         self._failed = why is not None
-        _logger.warning("%s: %s", KEEPING_FAILED if self._failed else KEEPING_RESTORED, why or "all is on disk again")
-        self._publisher.notice(Notice(KEEPING_FAILED if self._failed else KEEPING_RESTORED, "", now_s, why or ""))
+        state = KEEPING_FAILED if self._failed else KEEPING_RESTORED
+        _logger.warning("%s: %s: %s", self._folder.path, state, why or "all is on disk again")
+        self._publisher.notice(Notice(state, "", now_s, why or ""))
 
 
 class NotTakenUpError(Exception):

@@ -284,7 +284,7 @@ class Publisher:
             return
         self.log_failed = not self.log_failed
         state, why = LOG_FAILED if self.log_failed else LOG_RESTORED, self._log.failure or ""
-        _logger.warning("%s: %s", state, why or "all is on disk again")
+        _logger.warning("%s: %s: %s", self._log.path, state, why or "all is on disk again")
         self.status(state, now_s, detail=why)
 
     def _next_seq(self, topic: str) -> int:
