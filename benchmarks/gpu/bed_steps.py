@@ -65,9 +65,8 @@ def tensorrt(beds: int, half: bool) -> Beds:
     except TensorRtError as error:
         raise NotHereError(str(error)) from error
     runner.inputs[KEEP][:] = 1.0
-    parity = stored.manifest.parity
-    note = f"a night beside onnxruntime: probabilities {parity.outputs:.1e}, states {parity.states:.1e}, "
-    return Beds(runner.name, runner.inputs, runner.step, note + f"decided alike {parity.agreement:.2%}")
+    note = f"a night beside onnxruntime: {stored.manifest.parity.words}"
+    return Beds(runner.name, runner.inputs, runner.step, note)
 
 
 def onnxruntime_cpu(beds: int, half: bool) -> Beds:

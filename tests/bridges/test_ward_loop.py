@@ -130,7 +130,7 @@ def test_a_gpu_that_fails_costs_no_bed_a_result_and_each_says_so_once(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = FailingRunner(BACKEND, BUNDLE.content.epoch, rows, 4, "read", CudaError("cudaMemcpyAsync: device lost"))
-    shared = FallingBack(TensorRtBackend(runner, BUNDLE.content.epoch), BACKEND)
+    shared = FallingBack(TensorRtBackend([runner], BUNDLE.content.epoch), BACKEND)
     monkeypatch.setattr(model, "choose_backend", lambda *_, **__: Chosen(shared))
     common, context, loop = Model(BUNDLE, ModelSection()), zmq.Context[Any](), WardLoop()
     with ExitStack() as stack:
