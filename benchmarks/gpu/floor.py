@@ -72,6 +72,6 @@ def floor_of(cost: StepCost) -> Floor:
     clock_hz = 1000 * call("cudaDeviceGetAttribute", getattr(cuda.cudaDeviceAttr, CLOCK_RATE), 0)
     processors = call("cudaDeviceGetAttribute", cuda.cudaDeviceAttr.cudaDevAttrMultiProcessorCount, 0)
     for array in (source, target, host):
-        array.free()
+        array.close()
     stream.close()
     return Floor(gpu.name, bus, memory, 2.0 * FMA_PER_CLOCK * processors * clock_hz, cost)
