@@ -26,8 +26,8 @@ PACKAGES = (
     "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "cuda-bindings", "torch", "triton", "mamba-ssm"
 )  # fmt: skip
 SCAN_ROUNDS = 20
-METHOD = """Each runtime is measured by a program of its own. Beds: from conditioned samples in host memory to results in
-host memory, the first 5 steps not counted; "filling" copies samples to where the runtime takes them from; beds in real
+METHOD = """Each runtime is measured by a program of its own. Beds: from conditioned samples in host memory to results
+there, the first 5 steps not counted; "filling" copies samples to where the runtime takes them from; beds in real
 time are beds a second, as each has a stage a second. Engines have passed the gate over a simulated night. "Times the
 floor" is by the least time of the same products in the same precision; float32 is without TF32. Scans: one stretch
 forward and backward, the first 3 not counted; differences, in float32, are relative to one plus the largest value, and
