@@ -89,6 +89,8 @@ publish = { address = "tcp://127.0.0.1:5600" }
         ("[[bed]]\nname = 'a'\n[[bed]]\nname = 'a'\n", "two beds are called 'a'"),
         ("[[bed]]\nname = 'a'\npublish = { address = 'tcp://127.0.0.1:65535' }\n", "has no next port"),
         ("bed = []\n", "has no beds"),
+        ('beds = "a\\u0000b"\n', r"beds 'a\x00b' holds a NUL"),
+        ('name = "\\u001b[2J"\nbeds = "b"\n', r"name '\x1b[2J' holds control characters"),
         ("beds = 'nowhere'\n", "folder nowhere cannot be read"),
     ],
 )
@@ -277,7 +279,7 @@ def test_wrong_beds_do_not_keep_the_others_from_beginning(folder: Path) -> None:
 
 def test_the_doctor_says_what_is_wrong_with_which_bed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(folder / "beds" / "1.toml", "[lsl]\npredicat = 3\n")
-    written(folder / "beds" / "2.toml", '[publish]\naddress = "tcp://192.0.2.7:5600"\n')
+    written(folder / "beds" / "2.toml", '[publish]\naddress = "tcp://192.0.2.7:5600"\n[channels]\neeg_fontal = "F4"\n')
     written(folder / "ward.toml", (folder / "ward.toml").read_text() + '[metrics]\naddress = "192.0.2.7:9464"\n')
     monkeypatch.setattr(doctor_ward, "EXAMINATIONS", ())  # those of the machine are tested with the doctor
     checks = examine_ward(folder / "ward.toml")
@@ -286,6 +288,7 @@ def test_the_doctor_says_what_is_wrong_with_which_bed(folder: Path, monkeypatch:
     assert "1.toml" in said["ward"].said
     assert said["2: publish.address"].state == PROBLEM
     assert "192.0.2.7" in said["2: publish.address"].said
+    assert (said["2: settings"].state, "'eeg_fontal' is no input" in said["2: settings"].said) == (PROBLEM, True)
     assert (said["metrics.address"].state, "192.0.2.7" in said["metrics.address"].said) == (PROBLEM, True)
     assert worst(checks) == PROBLEM
 
