@@ -136,7 +136,7 @@ class Ward:
         for place, why in self._refused_at_work.items():
             if before.get(place) != why:
                 self._said.put(_notice(BED_REFUSED, place, why))
-        names = {bed.config.name for bed in self._leaving}
+        names = {bed.config.name for bed in (*self._leaving, *self._beds.values())}  # the old one of a refused file too
         for place, config in self._wanted.items():
             if place not in self._beds and config.name not in names:
                 self._beds[place] = self._bed(config)

@@ -113,6 +113,20 @@ def test_a_bed_at_work_stays_while_its_file_says_what_cannot_begin(
     ended(ward)
 
 
+def test_a_name_that_a_bed_at_work_keeps_is_not_free(tmp_path: Path, common: Common) -> None:
+    ward = ward_of(common)
+    ward.follow(Beds({"beds/3.toml": bed(tmp_path)}))
+    until(ward, lambda: "3" in ward.tally.beds)
+    at_work = ward.tally.beds["3"]
+    other = bed(tmp_path, publish={"address": f"ipc://{tmp_path}/other"})
+    ward.follow(Beds({"beds/3.toml": bed(tmp_path, name="4", channels={"nose": "F4"}), "beds/other.toml": other}))
+    until(ward, lambda: ward.tally.refused == ("beds/3.toml",))
+    assert ward.tally.beds == {"3": at_work}
+    ward.follow(Beds({"beds/3.toml": bed(tmp_path, name="4"), "beds/other.toml": other}))
+    until(ward, lambda: set(ward.tally.beds) == {"3", "4"} and ward.tally.beds["3"] is not at_work)
+    ended(ward)
+
+
 def test_what_is_mended_beside_the_file_takes_effect(
     tmp_path: Path, common: Common, monkeypatch: pytest.MonkeyPatch
 ) -> None:
