@@ -1,7 +1,6 @@
 """Whether a bed at work could begin as its file says now: known before its session is let go of for that."""
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -27,13 +26,11 @@ class _Trial:
 
 
 class Trials:
-    """One after the other in a thread of its own: a bundle may take long to load, and no bed at work waits for it."""
+    """Each in a thread of its own: a bundle may take long to load, a disk may hang, and no other bed waits for it."""
 
     def __init__(self, common: Common) -> None:
         self._common = common
         self._trials: dict[str, _Trial] = {}
-        self._asked: queue.SimpleQueue[_Trial] = queue.SimpleQueue()
-        threading.Thread(target=self._try, name="trials", daemon=True).start()
 
     def why_not(self, place: str, config: BedConfig, held: Callable[[], Collection[str]]) -> str | None:
         """Why the bed at `place` could not begin by `config`: "" where it could, None where it is not known yet.
@@ -43,26 +40,30 @@ class Trials:
         trial = self._trials.get(place)
         if trial is None or trial.config != config:
             trial = self._trials[place] = _Trial(config, held())
-            self._asked.put(trial)
+            self._begin(trial)
         elif trial.why == "":
             del self._trials[place]
         elif trial.ended_s is not None and time.monotonic() - trial.ended_s > AGAIN_S:
             trial.held, trial.ended_s = held(), None
-            self._asked.put(trial)
+            self._begin(trial)
         return trial.why
 
-    def _try(self) -> None:
-        while True:
-            trial = self._asked.get()
-            try:
-                self._check(trial.config, trial.held)
-                trial.why = ""
-            except UserError as error:
-                trial.why = str(error)
-            except Exception as error:
-                _logger.exception("the settings of bed %s", trial.config.name)
-                trial.why = f"{type(error).__name__}: {error}"
-            trial.ended_s = time.monotonic()
+    def _begin(self, trial: _Trial) -> None:
+        try:
+            threading.Thread(target=self._try, args=(trial,), name="trial", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:  # no thread is left
+            trial.why, trial.ended_s = str(error), time.monotonic()
+
+    def _try(self, trial: _Trial) -> None:
+        try:
+            self._check(trial.config, trial.held)
+            trial.why = ""
+        except UserError as error:
+            trial.why = str(error)
+        except Exception as error:
+            _logger.exception("the settings of bed %s", trial.config.name)
+            trial.why = f"{type(error).__name__}: {error}"
+        trial.ended_s = time.monotonic()
 
     def _check(self, config: BedConfig, held: Collection[str]) -> None:
         check_addresses(config, held)

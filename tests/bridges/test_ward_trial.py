@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from hypnostream.bridges import ward_surroundings, ward_trial
+from hypnostream.bridges import bed_check, ward_surroundings, ward_trial
 from hypnostream.bridges.key_files import new_keys
 from hypnostream.bridges.messages import BED_FAILED, BED_REFUSED
 from hypnostream.bridges.model import Model
@@ -152,6 +152,32 @@ def test_an_address_that_beds_hold_themselves_is_not_in_use(tmp_path: Path, comm
         held = verdict(trials, config, frozenset({config.publish.address}))
         assert held == ""
         assert "is in use" in verdict(trials, config, frozenset())
+
+
+def test_a_trial_that_hangs_holds_up_no_other(tmp_path: Path, common: Common, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung = threading.Event()
+    check = bed_check.check_folder
+    monkeypatch.setattr(ward_trial, "check_folder", lambda path: hung.wait() if "hung" in str(path) else check(path))
+    trials = Trials(common)
+    assert trials.why_not("4", bed(tmp_path, keep={"folder": "hung"}), frozenset) is None
+    assert verdict(trials, bed(tmp_path), frozenset()) == ""
+    hung.set()
+
+
+def test_a_trial_for_which_there_is_no_thread_is_made_later(
+    tmp_path: Path, common: Common, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ward_trial, "AGAIN_S", 0.01)
+    trials, config = Trials(common), bed(tmp_path)
+    before = threading.stack_size(1 << 45)
+    try:
+        assert trials.why_not("3", config, frozenset) == "can't start new thread"
+    finally:
+        threading.stack_size(before)
+    deadline_s = time.monotonic() + WITHIN_S
+    while trials.why_not("3", config, frozenset) != "":
+        assert time.monotonic() < deadline_s
+        threading.Event().wait(0.01)
 
 
 def verdict(trials: Trials, config: BedConfig, held: frozenset[str]) -> str:
