@@ -99,6 +99,11 @@ def test_the_unit_waits_longer_for_streams_than_the_bed_does() -> None:
     assert load_config(DEPLOY / "bed.toml").lsl.timeout_s < int(limit.removesuffix("min")) * 60
 
 
+def test_the_unit_has_room_for_the_threads_of_a_large_ward() -> None:
+    (most,) = settings(UNIT)["TasksMax"]
+    assert int(most) > 400 * 7  # a bed with keys has a context of ZeroMQ and a gate of its own
+
+
 def test_the_unit_may_write_where_the_bed_keeps_its_nights() -> None:
     found = settings(UNIT)
     assert found["WorkingDirectory"] == [f"/var/lib/{found['StateDirectory'][0]}"]

@@ -134,7 +134,7 @@ class Publisher:
                     f"address {address} is in use, perhaps by another session; stop that or choose another port"
                 ) from error
             raise UserError(f"cannot publish on {address}: {zmq.strerror(error.errno or 0)}") from error
-        except UserError:
+        except Exception:
             self.close()
             raise
         self.replay_address = None if self._replay is None else self._replay.address
