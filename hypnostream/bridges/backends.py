@@ -8,7 +8,7 @@ from hypnostream.config import ModelSection
 from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import Bundle, GraphSpec
 from hypnostream.engine.stretch import StretchBackend
-from hypnostream.engine.tensorrt_device import PACKAGES, BrokenPackageError, TensorRtError, device, is_installed
+from hypnostream.engine.tensorrt_device import TensorRtError, device, is_installed
 from hypnostream.errors import UserError
 
 _logger = logging.getLogger("hypnostream.tensorrt")
@@ -51,7 +51,7 @@ def choose_backend(
     With `stretches` it reads many epochs in one run, where the bundle has a graph for it and onnxruntime runs. It is
     made for so many `beds`: an engine has room for them, and for more than one onnxruntime keeps memory between runs.
     What cannot be had is replaced by onnxruntime, with the reason. Building an engine takes minutes, once. Raises
-    UserError when the graph runs nowhere, or TensorRT is asked for by name and its packages do not load.
+    UserError when the graph runs nowhere.
     """
     graph = graph or bundle.content.epoch
     reason = ""
@@ -71,15 +71,12 @@ class _CannotBeHadError(Exception):
 
 
 def _by_tensorrt(bundle: Bundle, model: ModelSection, graph: GraphSpec, beds: int) -> FallingBack:
-    """Raises _CannotBeHadError, and UserError for packages that their user can mend and asked for."""
+    """Raises _CannotBeHadError."""
     from hypnostream.bridges.tensorrt_engines import tensorrt_backend
 
     try:
         here = device()
     except TensorRtError as error:
-        if isinstance(error, BrokenPackageError) and model.backend == "tensorrt":
-            remedy = f"Install {' and '.join(PACKAGES.values())} again, or set model.backend"
-            raise UserError(f'model.backend is "tensorrt", but {error}. {remedy} = "auto".') from error
         raise _CannotBeHadError(f"TensorRT is not used: {error}") from error
     try:
         backend = tensorrt_backend(bundle, graph, here, model.precision, beds)
