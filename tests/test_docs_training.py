@@ -38,7 +38,11 @@ def test_the_head_of_a_recipe_names_a_command_that_takes_it(path: Path) -> None:
 
 
 def test_the_steps_from_recordings_to_a_bundle_are_commands() -> None:
-    commands = [code_in(command)[0] for _, command, _ in table("docs/training.md", "step | command")]
-    assert len(commands) > 10
-    for command in commands:
+    steps = [code_in(command)[0] for _, command, _ in table("docs/training.md", "step | command")]
+    in_order = [code_in(command)[0] for command, _, _ in table("docs/training.md", "in this order")]
+    assert len(steps) > 10
+    for command in (*steps, *in_order):
         assert given(command)
+    *_, stager, breathing = map(given, in_order)
+    assert breathing["store"] == stager["out"] / "recordings"
+    assert breathing["bundle"] == stager["out"] / "bundle"
