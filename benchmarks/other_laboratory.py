@@ -4,7 +4,8 @@
 
 Prints, for each bundle: agreement with the scored hypnogram, the same with the signal 50 % louder and 50 % quieter
 (and how many epochs changed), and how the provisional stage after each second agrees with the final one.
-Real data, one person; subject 022 is in no bundle's training data.
+Real data, one person, on whom no stager of a bundle was trained. The model of breathing that ships was; nothing of it
+is printed.
 """
 
 import argparse

@@ -34,7 +34,7 @@ METHOD = f"""\
 One LSL outlet a bed: {len(LABELS)} channels at {RATE_HZ} Hz in packets of {PACKET_S * 1000:.0f} ms, noise; a process
 sends {A_SENDER} of them at most, in real time. `hypnostream run` serves them all with a ward's file: a journal, a
 result log and a ZeroMQ address each, a stage each second, breathing scored. A subscriber hears {LISTENED_TO} at most.
-Processor time by /proc over {MEASURED_S:g} s, once all sessions are on. "Late" is from when the engine took the last
+Processor time by /proc over {MEASURED_S:g} s, once all sessions are on. "Late" is from when the reader took the
 sample to when the message was made, waiting for others included. "Came": the share of the stages of each second that
 did; who falls behind says the latest only."""
 

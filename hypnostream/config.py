@@ -1,6 +1,7 @@
 """One TOML file describes one bed. Everything has a default; an unknown key is an error, never ignored."""
 
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,9 @@ from msgspec.structs import replace
 from hypnostream.errors import UserError
 
 LARGEST_BYTES = 1 << 20
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+MOST_NAME = 200  # characters
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]  # without an upper bound infinity would pass
+Name = Annotated[str, msgspec.Meta(max_length=MOST_NAME)]
 BackendName = Literal["auto", "onnxruntime", "tensorrt"]
 
 
@@ -81,7 +84,7 @@ class KeepSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resume_within_s: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
     max_age_days: Positive | None = None
     max_gb: Positive | None = None
-    subject: str | None = None
+    subject: Name | None = None
 
 
 class MetricsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +117,7 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ("eeg_frontal" = "F4-M1", "flow" = "Kanal 7").
     """
 
-    name: str = "bed"
+    name: Name = "bed"
     lsl: LslSection = LslSection()
     model: ModelSection = ModelSection()
     publish: PublishSection = PublishSection()
@@ -124,9 +127,28 @@ class BedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breathing: BreathingSection = BreathingSection()
     channels: dict[str, str] = {}
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no name and no path may hold; msgspec makes a ValidationError of it."""
+        refuse_unprintable("name", self.name)
+        refuse_nul("model.bundle", self.model.bundle)
+        refuse_nul("publish.keys", self.publish.keys)
+        refuse_nul("keep.folder", self.keep.folder)
+
     def insecure(self) -> "BedConfig":
         """The same bed, which may publish where other machines reach it."""
         return replace(self, publish=replace(self.publish, insecure=True))
+
+
+def refuse_unprintable(key: str, name: str) -> None:
+    """Raises ValueError for a name that could steer a terminal or make a line of its own."""
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        raise ValueError(f"{key} {name!r} holds control characters; take them out")
+
+
+def refuse_nul(key: str, path: str | None) -> None:
+    """Raises ValueError for a path that no system takes."""
+    if path is not None and "\0" in path:
+        raise ValueError(f"{key} {path!r} holds a NUL, which no path may; take it out")
 
 
 def load_config(path: Path) -> BedConfig:

@@ -1,6 +1,7 @@
 """What tests of several rooms share."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from hypnostream.__main__ import main
 from hypnostream.bridges.lsl_config import use_private_lsl
 from tests.command_line import Cli, Said
 from tests.recordings import write_night
+
+# Who is started in the background of a shell without job control ignores Ctrl-C, and so do all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

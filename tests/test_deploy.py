@@ -1,6 +1,7 @@
 """What deploy/ says to other programs is so: the unit, the image and the bed's file fit the package and each other."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 import typer
 
+from hypnostream.bridges.engine_cache import EngineKey, cache_folder, engine_of
 from hypnostream.bridges.metrics import DEFAULT_ADDRESS, Metrics
 from hypnostream.cli import app
 from hypnostream.config import load_config
+from hypnostream.engine.parity import Parity
+from hypnostream.engine.tensorrt_build import Profile
 from tests.documentation import ROOT
 
 DEPLOY = ROOT / "deploy"
@@ -95,10 +99,67 @@ def test_the_unit_waits_longer_for_streams_than_the_bed_does() -> None:
     assert load_config(DEPLOY / "bed.toml").lsl.timeout_s < int(limit.removesuffix("min")) * 60
 
 
+def test_the_unit_has_room_for_the_threads_of_a_large_ward() -> None:
+    (most,) = settings(UNIT)["TasksMax"]
+    assert int(most) > 400 * 7  # a bed with keys has a context of ZeroMQ and a gate of its own
+
+
 def test_the_unit_may_write_where_the_bed_keeps_its_nights() -> None:
     found = settings(UNIT)
     assert found["WorkingDirectory"] == [f"/var/lib/{found['StateDirectory'][0]}"]
     assert load_config(DEPLOY / "bed.toml").keep.folder == "."
+
+
+def test_the_unit_keeps_engines_where_it_may_write_and_no_one_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = settings(UNIT)
+    variables = dict(each.split("=", 1) for line in found["Environment"] for each in line.split())
+    cache = f"/var/cache/{found['CacheDirectory'][0]}"
+    assert variables["XDG_CACHE_HOME"] == variables["MPLCONFIGDIR"] == cache
+    assert found["ProtectSystem"] == ["strict"]  # so nowhere else but there
+    # As systemd makes it and the program finds it.
+    made = tmp_path / cache[1:].replace("%i", "bed3")
+    made.mkdir(int(found["CacheDirectoryMode"][0], 8), parents=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(made))
+    before = os.umask(int(found["UMask"][0], 8))
+    try:
+        assert_an_engine_is_kept(made)
+    finally:
+        os.umask(before)
+
+
+def test_the_image_keeps_engines_in_a_volume_of_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = instructions()
+    variables = dict(each.split("=", 1) for name, value in found if name == "ENV" for each in value.split())
+    cache = variables["XDG_CACHE_HOME"]
+    assert cache in json.loads(dict(found)["VOLUME"])
+    (made,) = (value for name, value in found if name == "RUN" and "useradd" in value)
+    owned = re.search(r"install -d -o (\w+) -g \w+ -m (\d+) (.+)$", made)
+    assert owned is not None
+    owner, mode, folders = owned.groups()
+    assert cache in folders.split()
+    assert f"--uid {dict(found)['USER']} " in made
+    assert owner in made.partition("&&")[0]
+    assert f":{cache} " in (DEPLOY / "README.md").read_text()
+    (tmp_path / "cache").mkdir(int(mode, 8))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert_an_engine_is_kept(tmp_path / "cache")
+
+
+def assert_an_engine_is_kept(below: Path) -> None:
+    """It is built once, in a folder that the program accepts, below this one."""
+    built = []
+
+    def build() -> bytes:
+        built.append(b"an engine")
+        return built[-1]
+
+    key = EngineKey("c" * 64, "a" * 64, "10.3.0", "NVIDIA H100", "9.0", "fp32", Profile(1, 1, 1))
+    for _ in range(2):
+        engine_of(cache_folder(), "stager-epoch", key, build, lambda _: (Parity(1, 0.0, 0.0, 1.0), ""))
+    assert len(built) == 1
+    assert cache_folder().is_relative_to(below)
 
 
 def test_the_bed_s_file_serves_a_night_alone() -> None:
@@ -143,7 +204,7 @@ def test_the_image_installs_what_there_is_on_a_python_that_serves() -> None:
 def test_the_image_runs_as_nobody_special_and_starts_a_command_that_there_is() -> None:
     found = dict(instructions())
     assert int(found["USER"]) > 0
-    assert json.loads(found["VOLUME"]) == [found["WORKDIR"]]
+    assert found["WORKDIR"] in json.loads(found["VOLUME"])
     (program,) = json.loads(found["ENTRYPOINT"])
     assert program == PROGRAM
     arguments = json.loads(found["CMD"])

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks.gpu.children import NotHereError
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import load_bundle
 from hypnostream.engine.graph_resident import KEEP
@@ -34,10 +35,6 @@ class Measured(msgspec.Struct, frozen=True):
     step_s: list[float]
     fill_s: list[float]
     note: str = ""
-
-
-class NotHereError(Exception):
-    """Why a runtime cannot be measured."""
 
 
 class Beds:
@@ -65,9 +62,8 @@ def tensorrt(beds: int, half: bool) -> Beds:
     except TensorRtError as error:
         raise NotHereError(str(error)) from error
     runner.inputs[KEEP][:] = 1.0
-    parity = stored.manifest.parity
-    note = f"a night beside onnxruntime: probabilities {parity.outputs:.1e}, states {parity.states:.1e}, "
-    return Beds(runner.name, runner.inputs, runner.step, note + f"decided alike {parity.agreement:.2%}")
+    note = f"a night beside onnxruntime: {stored.manifest.parity.words}"
+    return Beds(runner.name, runner.inputs, runner.step, note)
 
 
 def onnxruntime_cpu(beds: int, half: bool) -> Beds:
@@ -83,7 +79,8 @@ def onnxruntime_cuda(beds: int, half: bool) -> Beds:
 
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise NotHereError(f"onnxruntime {ort.__version__} has no CUDA here")
-    session: Any = ort.InferenceSession(BUNDLE.graph_bytes(), providers=["CUDAExecutionProvider"])
+    cuda = ("CUDAExecutionProvider", {"use_tf32": "0"})
+    session: Any = ort.InferenceSession(BUNDLE.graph_bytes(), providers=[cuda])
     inputs = {tensor.name: np.zeros((beds, *tensor.shape), np.float32) for tensor in SPEC.inputs}
     zeros = {state.name: np.zeros((beds, *state.shape), np.float32) for state in SPEC.states}
     sets = [{n: ort.OrtValue.ortvalue_from_numpy(v, "cuda", 0) for n, v in zeros.items()} for _ in range(2)]
@@ -114,6 +111,7 @@ def torch_compile(beds: int, half: bool) -> Beds:
 
     if not torch.cuda.is_available():
         raise NotHereError(f"torch {torch.__version__} sees no GPU")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     recipe = load_recipe()
     model = StagerEnsemble([Stager(recipe.fit.model) for _ in recipe.seeds]).eval().cuda()
     state = model.initial_state(beds)
@@ -169,7 +167,7 @@ def main(runtime: str, beds: int, steps: int) -> None:
     try:
         made = make(beds, half)
     except (NotHereError, ImportError) as error:
-        print(f"{runtime}: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         raise SystemExit(2) from error
     print(msgspec.json.encode(measure(made, beds, steps)).decode())
 

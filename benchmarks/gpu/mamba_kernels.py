@@ -1,6 +1,8 @@
 """mamba-ssm's Triton scan beside ours on one GPU: how far outputs, final state and gradients differ, and how fast.
 
-python -m benchmarks.gpu.mamba_kernels [rounds]
+python -m benchmarks.gpu.mamba_kernels ROUNDS
+
+It prints lines of JSON, each a `Row`. Exit code 2, and the reason on stderr, when the kernels cannot run.
 
 Needs torch for CUDA (which brings Triton), einops, packaging, and mamba-ssm. Of that only the Triton part is used, so
 it needs no CUDA compiler; without both variables its build looks for one:
@@ -9,16 +11,17 @@ it needs no CUDA compiler; without both variables its build looks for one:
 """
 
 import copy
-import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import msgspec
 import torch
 from torch import Tensor
 
+from benchmarks.gpu.row import Row
 from hypnostream.models import mamba_kernels
 from hypnostream.models.mamba2 import Mamba2, MambaState
 
@@ -65,8 +68,8 @@ def _answers(layer: Mamba2, kernels: str, u: Tensor, carried: Sequence[Tensor]) 
     return [y.detach(), after.conv.detach(), after.ssm.detach(), *(value * y.numel() for value in gradients)]
 
 
-def trained_ms(layer: Mamba2, batch: int, length: int, rounds: int, half: bool) -> float:
-    """Milliseconds of one stretch forward and backward, the median."""
+def trained_s(layer: Mamba2, batch: int, length: int, rounds: int, half: bool) -> list[float]:
+    """Seconds of one stretch forward and backward, each round."""
     u = torch.randn(batch, length, layer.d_model, device="cuda", requires_grad=True)
     taken = []
     for _ in range(rounds + 3):
@@ -77,40 +80,37 @@ def trained_ms(layer: Mamba2, batch: int, length: int, rounds: int, half: bool) 
         torch.autograd.grad(y.float().square().mean(), [u, *layer.parameters()])
         torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
-    return 1000 * statistics.median(taken[3:])  # the first compile and tune
+    return taken[3:]  # the first compile and tune
 
 
-def main(rounds: int = 20) -> None:
-    """Print the table; exit code 1 when something differs by more than it may, 2 when it cannot run."""
-    if reason := mamba_kernels.missing():
-        print(f"mamba-ssm's kernels cannot run here: {reason}. See the head of {__file__}.", file=sys.stderr)
-        raise SystemExit(2)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "triton", "mamba-ssm"))
-    print(f"\n### mamba-ssm's scan beside ours\n\n{torch.cuda.get_device_name()}; {versions}.\n")
-    print("Differences in float32, relative to one plus the largest value; ms are forward and backward, the median.\n")
-    print(
-        "| d_model, d_state, batch, length | output | final state | gradients | float32 ms, ours | kernels | times |"
-        " bfloat16 ms, ours | kernels | times |"
-    )
-    print("|---|" + "---:|" * 9)
-    worst = 0.0
+def rows(rounds: int) -> Iterator[Row]:
+    """Each size, by our scan and by the kernels, in float32 and with autocast."""
+    kernels_by = ", ".join(f"{name} {version(name)}" for name in ("mamba-ssm", "triton"))
+    named = {"torch": f"scan, ours, torch {version('torch')}", "mamba-ssm": f"scan, {kernels_by}"}
     for d_model, d_state, headdim, batch, length in SIZES:
         torch.manual_seed(0)
         layer = Mamba2(d_model, d_state, headdim=headdim).to("cuda")
         far = difference(layer, batch, length)
-        worst = max(worst, far.largest)
-        cells = [f"{far.output:.1e}", f"{far.state:.1e}", f"{far.gradient:.1e}"]
+        note = f"differs by {far.output:.1e}, final state {far.state:.1e}, gradients {far.gradient:.1e}"
         for half in (False, True):
-            ms = []
-            for kernels in ("torch", "mamba-ssm"):
+            for kernels, what in named.items():
                 layer.kernels = kernels
-                ms.append(trained_ms(layer, batch, length, rounds, half))
-            cells += [f"{ms[0]:.2f}", f"{ms[1]:.2f}", f"{ms[0] / ms[1]:.1f}"]
-        print(f"| {d_model}, {d_state}, {batch}, {length} | {' | '.join(cells)} |", flush=True)
-    print(f"\nLargest difference {worst:.1e}; at most {PARITY:.0e} is promised.")
-    if worst > PARITY:
-        raise SystemExit(1)
+                yield Row(
+                    f"{what}, {'bfloat16' if half else 'float32'}",
+                    f"{batch} of {length}, d_model {d_model}, d_state {d_state}",
+                    trained_s(layer, batch, length, rounds, half),
+                    note=note if kernels == "mamba-ssm" and not half else "",
+                )
+
+
+def main(rounds: int) -> None:
+    """Print the rows."""
+    if reason := mamba_kernels.missing():
+        print(f"{reason}; see the head of benchmarks/gpu/mamba_kernels.py", file=sys.stderr)
+        raise SystemExit(2)
+    for row in rows(rounds):
+        print(msgspec.json.encode(row).decode(), flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main(int(sys.argv[1]))

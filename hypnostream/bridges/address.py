@@ -33,14 +33,23 @@ class ClientSecurity(Protocol):
 def bindable(address: str, *, insecure: bool = False) -> str:
     """The address to bind, or UserError for one that other machines reach or that something else holds.
 
+    See `permitted`; of ipc:// also what lies at its path counts.
+    """
+    address = permitted(address, insecure=insecure)
+    if address.startswith("ipc://"):
+        _refuse_taken_file(address)
+    return address
+
+
+def permitted(address: str, *, insecure: bool = False) -> str:
+    """The address to bind, whoever holds it now, or UserError for one that other machines reach.
+
     Loopback TCP ("tcp://127.0.0.1:5556", "tcp://localhost:*", "tcp://[::1]:5556"), ipc:// and inproc:// pass; with
     `insecure` every other one, as it is. A name other than localhost is refused: what it resolves to may change.
     """
     if address.startswith("tcp://localhost:"):
         address = address.replace("localhost", "127.0.0.1", 1)
-    if address.startswith("ipc://"):
-        _refuse_taken_file(address)
-    elif not (insecure or address.startswith("inproc://") or _is_loopback(address)):
+    if not (insecure or address.startswith(("ipc://", "inproc://")) or _is_loopback(address)):
         raise UserError(
             f"address {address!r} is not one that only this machine can reach; publish on tcp://127.0.0.1:PORT or "
             "ipc://PATH, or make keys for those who may listen (`hypnostream keys new`, publish.keys), or, if all who "

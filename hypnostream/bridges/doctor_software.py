@@ -13,7 +13,7 @@ from hypnostream.config import BedConfig
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import Bundle
 from hypnostream.engine.session import Session
-from hypnostream.engine.tensorrt_device import Device, TensorRtError, device, is_installed
+from hypnostream.engine.tensorrt_device import BrokenPackageError, Device, TensorRtError, device, is_installed
 from hypnostream.errors import UserError
 from hypnostream.stream.channels import OK as GOOD
 from hypnostream.stream.seconds import Seconds
@@ -90,6 +90,9 @@ def tensorrt(config: BedConfig) -> tuple[Device | None, Check]:
     try:
         here = device()
     except TensorRtError as error:
+        if isinstance(error, BrokenPackageError) and asked == "tensorrt":
+            todo = 'install it again, or set model.backend = "auto" in the bed\'s file'
+            return None, Check("TensorRT", PROBLEM, f"{error}; the bed does not start", todo)
         todo = 'mend that, or set model.backend = "onnxruntime" in the bed\'s file'
         return None, Check("TensorRT", WARNING, f"cannot be used: {error}; onnxruntime is", todo)
     memory = f"{here.memory_bytes / 2**30:.0f} GiB"

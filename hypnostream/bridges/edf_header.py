@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 
+from hypnostream.bridges.edf_text import field_number, field_text
 from hypnostream.errors import UserError
 
 _SIGNAL_FIELDS = (
@@ -30,7 +31,6 @@ _SIGNAL_FIELDS = (
     ("prefilter", 80),
     ("samples_per_record", 8),
 )
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE_OR_TIME = re.compile(r"([0-9]{1,2})\D{1,2}([0-9]{1,2})\D{1,2}([0-9]{1,2})")
 _EDF_PLUS_DATE = re.compile(r"Startdate ([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4})\b")
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
@@ -118,43 +118,19 @@ def read_header(path: str | os.PathLike[str]) -> EdfHeader:
         raise UserError(f"{path.name} has no usable channel: every channel has 0 samples a record")
     if record_bytes > size:
         raise UserError(f"{path.name} holds no whole data record: one is larger than all {size} bytes; copy it again")
-    promised = _number(_text(fixed[236:244]))
+    promised = field_number(field_text(fixed[236:244]))
     header_bytes = _header_bytes(fixed, channels, size - record_bytes * (promised if promised > 0 else 0), warnings)
     records = _record_count(promised, size - header_bytes, record_bytes, record_s, path.name, warnings)
     return EdfHeader(
         name=path.name,
         start=_start(fixed, warnings),
-        discontinuous=_text(fixed[192:236]).startswith("EDF+D"),
+        discontinuous=field_text(fixed[192:236]).startswith("EDF+D"),
         header_bytes=header_bytes,
         records=records,
         record_s=record_s,
         signals=signals,
         warnings=tuple(warnings),
     )
-
-
-def printable(text: str) -> str:
-    """Text from a file, safe to show: on one line, and nothing in it steers a terminal."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
-
-
-def decode(raw: bytes) -> str:
-    """UTF-8 where it is UTF-8, else Latin-1. EDF allows ASCII only, and nobody keeps to it."""
-    try:
-        return printable(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        return printable(raw.decode("latin-1"))
-
-
-def _text(raw: bytes) -> str:
-    return decode(raw.strip(b" \0"))
-
-
-def _number(text: str) -> float:
-    """The number, NaN when it is none. A decimal comma is read as recorders mean it."""
-    text = text.replace(",", ".")
-    value = float(text) if _NUMBER.fullmatch(text) else math.nan
-    return value if math.isfinite(value) else math.nan
 
 
 def _channel_count(fixed: bytes, name: str) -> int:
@@ -168,17 +144,17 @@ def _channel_count(fixed: bytes, name: str) -> int:
         raise UserError(
             f"{name} ends inside its header: it has {len(fixed)} of at least 256 bytes; copy the file again"
         )
-    channels = _number(_text(fixed[252:256]))
+    channels = field_number(field_text(fixed[252:256]))
     if not channels >= 1 or channels != int(channels):
-        raise UserError(f"{name} has no usable channel: its header counts {_text(fixed[252:256])!r} channels")
+        raise UserError(f"{name} has no usable channel: its header counts {field_text(fixed[252:256])!r} channels")
     return int(channels)
 
 
 def _record_duration(fixed: bytes, name: str) -> float:
-    record_s = _number(_text(fixed[244:252]))
+    record_s = field_number(field_text(fixed[244:252]))
     if not 0 <= record_s <= LONGEST_RECORD_S:
         raise UserError(
-            f"{name}: a data record lasts {_text(fixed[244:252])!r} s by its header, so no rate can be known; "
+            f"{name}: a data record lasts {field_text(fixed[244:252])!r} s by its header, so no rate can be known; "
             "mend bytes 244 to 251"
         )
     return record_s
@@ -188,13 +164,13 @@ def _signals(raw: bytes, channels: int, name: str) -> tuple[SignalHeader, ...]:
     columns: dict[str, list[str]] = {}
     start = 0
     for field, width in _SIGNAL_FIELDS:
-        columns[field] = [_text(raw[start + width * i : start + width * (i + 1)]) for i in range(channels)]
+        columns[field] = [field_text(raw[start + width * i : start + width * (i + 1)]) for i in range(channels)]
         start += width * channels
     signals: list[SignalHeader] = []
     offset = 0
     for i in range(channels):
         spelled = columns["samples_per_record"][i]
-        samples = _number(spelled)
+        samples = field_number(spelled)
         if not samples >= 0 or samples != int(samples):
             raise UserError(
                 f"{name}: channel {i + 1} ({columns['label'][i]!r}) has {spelled!r} samples a record, "
@@ -205,10 +181,10 @@ def _signals(raw: bytes, channels: int, name: str) -> tuple[SignalHeader, ...]:
                 label=columns["label"][i],
                 transducer=columns["transducer"][i],
                 unit=columns["unit"][i],
-                physical_minimum=_number(columns["physical_minimum"][i]),
-                physical_maximum=_number(columns["physical_maximum"][i]),
-                digital_minimum=_number(columns["digital_minimum"][i]),
-                digital_maximum=_number(columns["digital_maximum"][i]),
+                physical_minimum=field_number(columns["physical_minimum"][i]),
+                physical_maximum=field_number(columns["physical_maximum"][i]),
+                digital_minimum=field_number(columns["digital_minimum"][i]),
+                digital_maximum=field_number(columns["digital_maximum"][i]),
                 prefilter=columns["prefilter"][i],
                 samples_per_record=int(samples),
                 offset=offset,
@@ -221,8 +197,8 @@ def _signals(raw: bytes, channels: int, name: str) -> tuple[SignalHeader, ...]:
 def _header_bytes(fixed: bytes, channels: int, without_data: float, warnings: list[str]) -> int:
     """Where the data begins: as the channel count says, unless the file's size proves the header's own figure right."""
     by_channels = 256 * (channels + 1)
-    spelled = _text(fixed[184:192])
-    stated = _number(spelled)
+    spelled = field_text(fixed[184:192])
+    stated = field_number(spelled)
     if stated == by_channels:
         return by_channels
     if stated > by_channels and stated == without_data:
@@ -266,7 +242,7 @@ def _record_count(
 
 def _start(fixed: bytes, warnings: list[str]) -> datetime | None:
     day = _day(fixed, warnings)
-    spelled = _text(fixed[176:184])
+    spelled = field_text(fixed[176:184])
     match = _DATE_OR_TIME.fullmatch(spelled)
     clock = None
     if match:
@@ -279,7 +255,7 @@ def _start(fixed: bytes, warnings: list[str]) -> datetime | None:
 
 def _day(fixed: bytes, warnings: list[str]) -> date | None:
     """The date of the start; the EDF+ field, which has four digits for the year, goes first. None when anonymous."""
-    recording = _text(fixed[88:168])
+    recording = field_text(fixed[88:168])
     in_recording = _EDF_PLUS_DATE.match(recording)
     if in_recording and in_recording[2].upper() in _MONTHS:
         try:
@@ -288,7 +264,7 @@ def _day(fixed: bytes, warnings: list[str]) -> date | None:
             return date(int(in_recording[3]), _MONTHS.index(in_recording[2].upper()) + 1, int(in_recording[1]))
         except ValueError:
             warnings.append(f"the start date {in_recording[0]!r} is absurd")
-    spelled = _text(fixed[168:176])
+    spelled = field_text(fixed[168:176])
     match = _DATE_OR_TIME.fullmatch(spelled)
     try:
         if not match:

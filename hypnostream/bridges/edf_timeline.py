@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.bridges.edf_header import EdfHeader, decode
+from hypnostream.bridges.edf_header import EdfHeader
+from hypnostream.bridges.edf_text import decode
 from hypnostream.stream.source import Annotation
 
 _ONSET = re.compile(rb"[+-][0-9]+(\.[0-9]*)?")

@@ -1,7 +1,10 @@
 """Engines of TensorRT on disk: built once a graph, GPU, TensorRT, precision and profile, and judged once.
 
-    NAME.engine   what TensorRT made; it is code that runs on the GPU
-    NAME.json     what it was made of, its SHA-256, and how it compared with onnxruntime
+    FAMILY-ONNX-PRECISION.engine   what TensorRT made; it is code that runs on the GPU
+    FAMILY-ONNX-PRECISION.json     what it was made of, its SHA-256, and how it compared with onnxruntime
+
+A family is a graph of a bundle by their names ("stager-epoch"), ONNX the first digits of that graph's SHA-256. So each
+content has a place of its own, and what else differs replaces what is there.
 
 An engine is trusted as a program is, so the folder is the user's own, closed to others; one that others can write
 to is refused. What does not match its manifest byte by byte is never loaded.
@@ -10,6 +13,7 @@ to is refused. What does not match its manifest byte by byte is never loaded.
 import hashlib
 import logging
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +31,7 @@ _logger = logging.getLogger("hypnostream.tensorrt")
 
 LARGEST_ENGINE_BYTES = 2 << 30
 LARGEST_MANIFEST_BYTES = 1 << 20
+_DIGITS = {"onnx": 12, "graph": 12}  # of a hash, for people
 
 
 class EngineKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,12 +49,14 @@ class EngineKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def lacks(self, wanted: "EngineKey") -> str:
         """Why an engine of this key does not serve where `wanted` is asked for, "" when it does, as with more room."""
         differing = [
-            f"{field} was {getattr(self, field)}, is {getattr(wanted, field)}"
+            f"{field} was {was[: _DIGITS.get(field)]}, is {now[: _DIGITS.get(field)]}"
             for field in self.__struct_fields__
-            if field != "profile" and getattr(self, field) != getattr(wanted, field)
+            if field != "profile" and (was := getattr(self, field)) != (now := getattr(wanted, field))
         ]
         if self.profile.most < wanted.profile.most:
             differing.append(f"profile.most was {self.profile.most}, is {wanted.profile.most}")
+        if self.profile.least > wanted.profile.least:
+            differing.append(f"profile.least was {self.profile.least}, is {wanted.profile.least}")
         return "; ".join(differing)
 
 
@@ -75,22 +82,28 @@ def cache_folder() -> Path:
     return (Path(given) if given.startswith("/") else Path.home() / ".cache") / "hypnostream" / "engines"
 
 
+def engine_name(family: str, key: EngineKey) -> str:
+    """The names of an engine's two files, without their ends."""
+    return f"{family}-{key.onnx[:16]}-{key.precision}"
+
+
 def engine_of(
     folder: Path,
-    name: str,
+    family: str,
     key: EngineKey,
     build: Callable[[], bytes],
     judge: Callable[[bytes], tuple[Parity, str]],
 ) -> StoredEngine:
-    """The engine called `name` for `key`: the stored one, else what `build` makes, judged and stored.
+    """The engine of `family` for `key`: the stored one, else what `build` makes, judged and stored.
 
     `judge` says how an engine compares and why it may not be used ("": it may). The log says why an engine is built.
     Raises TensorRtError when the folder is not this user's own, or the disk does not take it.
     """
     _make_own(folder)
-    stored, why = read_engine(folder, name, key)
+    stored, why = read_engine(folder, family, key)
     if stored is not None:
         return stored
+    name = engine_name(family, key)
     _logger.info("building the engine %s, which takes minutes: %s", name, why)
     plan = build()
     parity, refused = judge(plan)
@@ -104,14 +117,14 @@ def engine_of(
     return StoredEngine(plan, manifest)
 
 
-def read_engine(folder: Path, name: str, key: EngineKey) -> tuple[StoredEngine | None, str]:
+def read_engine(folder: Path, family: str, key: EngineKey) -> tuple[StoredEngine | None, str]:
     """The stored engine, or why there is none that fits. `folder` must be this user's own."""
+    name = engine_name(family, key)
     try:
-        raw = read_bounded(folder / f"{name}.json", LARGEST_MANIFEST_BYTES)
-        manifest = msgspec.json.decode(raw, type=EngineManifest)
+        manifest = _manifest(folder / f"{name}.json")
     except FileNotFoundError:
-        return None, "there is none yet"
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        return None, _none_yet(folder, family, key)
+    except _UNREADABLE as error:
         return None, f"its manifest cannot be read ({error})"
     if why := manifest.key.lacks(key):
         return None, why
@@ -122,6 +135,29 @@ def read_engine(folder: Path, name: str, key: EngineKey) -> tuple[StoredEngine |
     if hashlib.sha256(plan).hexdigest() != manifest.sha256:
         return None, "its file is not the one that its manifest is of"
     return StoredEngine(plan, manifest), ""
+
+
+_UNREADABLE = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError)
+
+
+def _manifest(path: Path) -> EngineManifest:
+    """Raises one of `_UNREADABLE`."""
+    return msgspec.json.decode(read_bounded(path, LARGEST_MANIFEST_BYTES), type=EngineManifest)
+
+
+def _none_yet(folder: Path, family: str, key: EngineKey) -> str:
+    """In what the newest engine of the same family is another, as after its bundle was trained again."""
+    of_family = re.compile(re.escape(family) + r"-[0-9a-f]{16}-fp\d+\.json")
+    newest: tuple[float, EngineKey] | None = None
+    for path in folder.glob("*.json"):
+        try:
+            if of_family.fullmatch(path.name) and (newest is None or path.stat().st_mtime > newest[0]):
+                newest = path.stat().st_mtime, _manifest(path).key
+        except _UNREADABLE:  # one that is of no use here
+            continue
+    if newest is None:
+        return "there is none yet"
+    return f"there is none for it yet, and the newest of {family} is another: {newest[1].lacks(key)}"
 
 
 def _make_own(folder: Path) -> None:

@@ -30,6 +30,11 @@ class SessionKeeper:
         self._failed = False
         self._checkpoint_failure: str | None = None
 
+    @property
+    def failing(self) -> bool:
+        """Whether the disk did not take a step, a checkpoint or a result."""
+        return self._failed or self._publisher.log_failed
+
     def before(self, step: Step) -> None:
         """Write the step down."""
         self.journal.append(step)
@@ -64,8 +69,9 @@ class SessionKeeper:
         if (why is not None) is self._failed:
             return
         self._failed = why is not None
-        _logger.warning("%s: %s", KEEPING_FAILED if self._failed else KEEPING_RESTORED, why or "all is on disk again")
-        self._publisher.notice(Notice(KEEPING_FAILED if self._failed else KEEPING_RESTORED, "", now_s, why or ""))
+        state = KEEPING_FAILED if self._failed else KEEPING_RESTORED
+        _logger.warning("%s: %s: %s", self._folder.path, state, why or "all is on disk again")
+        self._publisher.notice(Notice(state, "", now_s, why or ""))
 
 
 class NotTakenUpError(Exception):

@@ -6,7 +6,7 @@ A session that was cut off, by a kill or a crash, is taken up where it was; see 
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from hypnostream.bridges.address import bindable, replay_address_of
+from hypnostream.bridges.bed_check import check_addresses, check_channels, check_folder, check_lsl
 from hypnostream.bridges.breathing import is_scored
 from hypnostream.bridges.folder_lock import locked
 from hypnostream.bridges.keeper import Interrupted, NotTakenUpError
@@ -34,6 +34,7 @@ def live_session(options: LiveOptions, stop: Stop) -> tuple[Summary, Path]:
     _check(options)
     model, parent = around.model(config.model), Path(keep.folder)
     bundle = model.bundle
+    check_channels(config, bundle)
     if is_scored(config.breathing):
         _ = model.beliefs  # now: what runs them may take minutes to build, and no stream waits for that
 
@@ -67,9 +68,9 @@ def live_session(options: LiveOptions, stop: Stop) -> tuple[Summary, Path]:
 
 def _check(options: LiveOptions) -> None:
     """What can be known to be wrong is said at once, before streams are looked for."""
-    publish = options.config.publish
-    open_to_others = publish.insecure or publish.keys is not None
-    bindable(publish.address, insecure=open_to_others)
-    bindable(publish.replay or replay_address_of(publish.address), insecure=open_to_others)
-    if options.out is not None and options.out.exists() and not options.out.is_dir():
+    check_addresses(options.config)
+    check_lsl(options.config)
+    if options.out is None:
+        check_folder(Path(options.config.keep.folder))
+    elif options.out.exists() and not options.out.is_dir():
         raise UserError(f"{options.out} is a file: name a folder for the session")

@@ -77,15 +77,12 @@ class LiveSession:
         self._bundle, self._around = model.bundle, options.around
         self._folder, self._stop, self._stack = folder, stop, stack
         self._outcome = Outcome()
+        self._begun = False
 
     def begin(self, source: LslSource) -> tuple[Summary, Path]:
         """A new session: its grid begins with the first sample of a stream that serves."""
         config = self._config
         specs = specs_of(self._bundle, config.breathing)
-        for name in config.channels:
-            if name not in {spec.name for spec in specs}:
-                inputs = ", ".join(spec.name for spec in specs)
-                raise UserError(f"[channels] {name!r} is no input of this model, which has {inputs}")
         patience_s, besides = config.lsl.timeout_s, specs[len(self._bundle.channels) :]
         first = first_arrivals(source, self._bundle.channels, config.channels, self._stop, patience_s, besides)
         t0_s = grid_start_s(source.start_s, first)
@@ -105,10 +102,11 @@ class LiveSession:
             recorded=config.keep.record,
             subject=config.keep.subject,
         )
-        report = self._report(record)  # a folder or an address that is refused must not cost an earlier night's
+        report = self._report(record)  # a folder that is refused must not cost an earlier night's
         self._folder.clear()
-        self._folder.write(record)
+        self._stack.callback(self._remove_unless_begun)
         publisher = self._publisher(record, report)
+        self._folder.write(record)
         bed = self._bed(record)
         keeper = self._keeper(record, publisher)
         if self._options.wait_for_subscriber_s:
@@ -117,6 +115,7 @@ class LiveSession:
         clock = clock_of(record.speed, t0_s if record.stream_clock else max(t0_s, source.now_s))
         keeper.epoch_closed(bed, t0_s)
         started = Notice(SESSION_STARTED, "", t0_s, config.name)
+        self._begun = True
         return self._go_on(record, report, publisher, bed, keeper, clock, source, [started, *first], source.warnings)
 
     def take_up(self, record: SessionRecord, interrupted: Interrupted, source: LslSource) -> tuple[Summary, Path]:
@@ -179,6 +178,10 @@ class LiveSession:
         keeper.close()
         source.close()
         return self._end(record, report, bed, sinks, bed.reached_s, clock.now(), why, warnings)
+
+    def _remove_unless_begun(self) -> None:
+        if not self._begun:  # a bed that cannot begin tries all night
+            self._folder.remove_unsaid()
 
     def _sinks(self, report: NightReport, publisher: Publisher, bed: Bed) -> list[Sink]:
         before, table = said_before(self._log), self._stack.enter_context(report.table())

@@ -50,6 +50,7 @@ class LslSource:
         self._last_arrival = time.monotonic()
         self._back_until: float | None = None
         self._stop = stop
+        self._here_s: float | None = None
         self._reader = reader(self._begin)
         if required:
             try:
@@ -95,6 +96,11 @@ class LslSource:
         return self._streams.declared.speed if self._streams.declared else 1.0
 
     @property
+    def here_s(self) -> float | None:
+        """When, on the monotonic clock, the first samples of the last `take` were taken from LSL, by whom it reads."""
+        return self._here_s
+
+    @property
     def now_s(self) -> float:
         """Stream time now; where the streams declare their own, that of the newest sample."""
         return self._streams.now_s
@@ -138,6 +144,7 @@ class LslSource:
             if self._streams.arrivals or time.monotonic() >= deadline:
                 break
         taken, self._streams.arrivals = self._streams.arrivals, []
+        self._here_s, self._streams.here_s = self._streams.here_s, None
         return taken
 
     def read(self, timeout_s: float) -> list[Chunk]:

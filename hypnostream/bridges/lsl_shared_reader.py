@@ -7,13 +7,16 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final
 
-from hypnostream.bridges.lsl_frames import Alive, Begin, Failed, Leave, Message, Of, Together
+from hypnostream.bridges.lsl_frames import Alive, Begin, Failed, Leave, Message, Of, Overflowed, Samples, Together
 from hypnostream.bridges.lsl_process import Frame
 from hypnostream.bridges.lsl_supervisor import SupervisedReader
 
 _AGAIN_S: Final = 1.0  # until a bed is read for again whose part of the reader failed
 _LONGEST_WAIT_S: Final = 0.1
-_MOST_BYTES: Final = 64_000_000  # beyond these what comes for all beds waits in the other process
+# Beyond these what comes for all beds waits in the other process; what waits for those that took nothing for so long
+# does not count.
+_MOST_BYTES: Final = 64_000_000
+_HELD_UP_S: Final = 10.0
 _LOOKED_AT_EVERY: Final = 100  # frames
 
 
@@ -22,6 +25,7 @@ class SharedReader:
 
     def __init__(self, begin: Together) -> None:
         self._reader = SupervisedReader(lambda: begin)
+        self._backlog_bytes = begin.backlog_bytes
         self._lock = threading.Lock()  # of the shares, and of what is written to the process
         self._shares: dict[int, ReaderShare] = {}
         self._last_number = 0
@@ -77,14 +81,14 @@ class SharedReader:
 
     @property
     def _bytes(self) -> int:
-        return sum(share.bytes for share in list(self._shares.values()))
+        return sum(share.bytes for share in list(self._shares.values()) if not share.held_up)
 
     def _deliver(self, frame: Frame) -> None:
         messages, raw = frame
         first = messages[0] if messages else None
         if isinstance(first, Of):
             if (share := self._shares.get(first.bed)) is not None:
-                share.put((messages[1:], raw))
+                share.put((messages[1:], raw), self._backlog_bytes // len(self._shares))
         elif isinstance(first, Alive):
             self.alive = frame
         elif isinstance(first, Failed):
@@ -92,10 +96,21 @@ class SharedReader:
 
 
 class ReaderShare:
-    """An `LslReader` for one bed. One thread takes; `on_news` is called by another when there is something to take."""
+    """An `LslReader` for one bed. One thread takes; `on_news` is called by another when there is something to take.
 
-    def __init__(self, shared: SharedReader, number: int, begin: Callable[[], Begin]) -> None:
-        self._shared, self._number, self._begin = shared, number, begin
+    A bed that takes nothing, as its disk hangs, loses the oldest of what waits for it, and the others nothing.
+    """
+
+    def __init__(
+        self,
+        shared: SharedReader,
+        number: int,
+        begin: Callable[[], Begin],
+        wall: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._shared, self._number, self._begin, self._wall = shared, number, begin, wall
+        self._took_at = wall()
+        self._dropped = 0
         self._frames: deque[Frame] = deque()
         self._changed = threading.Condition()
         self.bytes = 0
@@ -115,6 +130,11 @@ class ReaderShare:
     def waiting(self) -> bool:
         """Whether there are frames to take."""
         return bool(self._frames)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether frames wait and none was taken for long."""
+        return bool(self._frames) and self._wall() - self._took_at > _HELD_UP_S
 
     def send(self, message: Message) -> None:
         """Tells it something. What must last through a restart is for `begin` to say again."""
@@ -137,6 +157,10 @@ class ReaderShare:
         with self._changed:
             frame = self._frames.popleft()
             self.bytes -= len(frame[1])
+            self._took_at = self._wall()
+            if self._dropped:
+                frame = [*frame[0], Overflowed(self._dropped)], frame[1]
+                self._dropped = 0
         if any(isinstance(message, Failed) for message in frame[0]):
             self._again_at = time.monotonic() + _AGAIN_S
         return frame
@@ -146,11 +170,15 @@ class ReaderShare:
         said, self._restarted = self._restarted, None
         return said
 
-    def put(self, frame: Frame) -> None:
-        """A frame came for this bed."""
+    def put(self, frame: Frame, most_bytes: int) -> None:
+        """A frame came for this bed, for which no more than this is to wait once it is held up."""
         with self._changed:
+            if not self._frames:
+                self._took_at = self._wall()  # or nothing came for long, which holds up nobody
             self._frames.append(frame)
             self.bytes += len(frame[1])
+            while self.bytes > most_bytes and self.held_up and self._drop():
+                pass
             self._changed.notify()
         self.wake()
 
@@ -162,6 +190,16 @@ class ReaderShare:
     def close(self) -> None:
         """This bed is read for no more."""
         self._shared.leave(self._number)
+
+    def _drop(self) -> bool:
+        """Drop the oldest frame of samples and nothing else; whether there was one."""
+        for at, (messages, raw) in enumerate(self._frames):
+            if messages and all(isinstance(message, Samples) for message in messages):
+                del self._frames[at]
+                self.bytes -= len(raw)
+                self._dropped += 1
+                return True
+        return False
 
     def _be_read_for(self) -> None:
         """Tell a process that does not know this bed yet."""

@@ -34,7 +34,7 @@ class LiveStreams:
 
     With `choosing`, streams of either clock are let in until `choose_clock`; else the first one says which it is.
     `ahead_s` is LSL's clock less the monotonic one, None until the reader spoke; `seen` its answer to `Look`, `failed`
-    its last words.
+    its last words. `here_s` is when, on the monotonic clock, the first samples among the arrivals were taken from LSL.
     """
 
     def __init__(self, send: Callable[[Message], None], choosing: bool) -> None:
@@ -43,6 +43,7 @@ class LiveStreams:
         self._streams: dict[str, LiveStream] = {}
         self.stream_clock: bool | None = None
         self.arrivals: list[Arrival] = []
+        self.here_s: float | None = None
         self.warnings: list[str] = []
         self.matched = 0
         self.ahead_s: float | None = None
@@ -221,6 +222,8 @@ class LiveStreams:
             self._warn(f"LSL stream {message.stream_id!r}: {note}")
         if chunk is not None:
             chunks.append(chunk)
+            if self.here_s is None and self.ahead_s is not None:
+                self.here_s = message.arrival_s - self.ahead_s
         return end
 
     def notice(self, kind: str, subject: str, detail: str) -> None:

@@ -64,6 +64,8 @@ class Publisher:
     how far that may be off; both may be set again while a clock is being learned. `heartbeat_interval_s` is the wall
     time between two calls of `heartbeat`. `differing` counts what was computed again and came out differently.
 
+    `log_failed` says whether results wait in memory for a disk that does not take them.
+
     UserError: the address is refused, taken, or cannot be bound, or the log is of another session. MessageError, of any
     call that sends: the values do not make a message (a NaN).
     """
@@ -102,7 +104,7 @@ class Publisher:
         self.heartbeat_interval_s = heartbeat_interval_s
         self.differing = 0
         self._log = log
-        self._log_failed = False
+        self.log_failed = False
         self._last_seq: dict[str, int] = {}
         self.restore(last_seq if last_seq is not None else log.last_seq if log is not None else {})
         self._shelf = Shelf(self.origin, log)
@@ -132,7 +134,7 @@ class Publisher:
                     f"address {address} is in use, perhaps by another session; stop that or choose another port"
                 ) from error
             raise UserError(f"cannot publish on {address}: {zmq.strerror(error.errno or 0)}") from error
-        except UserError:
+        except Exception:
             self.close()
             raise
         self.replay_address = None if self._replay is None else self._replay.address
@@ -278,11 +280,11 @@ class Publisher:
             self._tell_of_log(message.time.stream_s)
 
     def _tell_of_log(self, now_s: float) -> None:
-        if self._log is None or (self._log.failure is not None) == self._log_failed:
+        if self._log is None or (self._log.failure is not None) == self.log_failed:
             return
-        self._log_failed = not self._log_failed
-        state, why = LOG_FAILED if self._log_failed else LOG_RESTORED, self._log.failure or ""
-        _logger.warning("%s: %s", state, why or "all is on disk again")
+        self.log_failed = not self.log_failed
+        state, why = LOG_FAILED if self.log_failed else LOG_RESTORED, self._log.failure or ""
+        _logger.warning("%s: %s: %s", self._log.path, state, why or "all is on disk again")
         self.status(state, now_s, detail=why)
 
     def _next_seq(self, topic: str) -> int:

@@ -26,7 +26,7 @@ class Sink(Protocol):
     """Where results go: the publisher, the table, a progress bar."""
 
     def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
-        """A result, said at stream time `now_s`, `latency_s` on the wall after the last sample that it waited for."""
+        """A result, said at stream time `now_s`, `latency_s` on the wall after the samples that it waited for came."""
         ...
 
     def event(self, event: Event, now_s: float, latency_s: float | None = None) -> None:
@@ -44,6 +44,11 @@ class Sink(Protocol):
 
 class Keeper(Protocol):
     """Who can take the session up again after it was killed."""
+
+    @property
+    def failing(self) -> bool:
+        """Whether the disk did not take something, which is tried again with each heartbeat."""
+        ...
 
     def before(self, step: Step) -> None:
         """A step is about to be processed."""
@@ -122,7 +127,7 @@ class LiveSteps:
         if now_s >= self._caught_up_s:
             self._known_s = now_s
         self._before_s = now_s
-        return Step(self._known_s, tuple(arrivals))
+        return Step(self._known_s, tuple(arrivals), self._source.here_s)
 
 
 def live_steps(source: LiveSource, clock: Clock) -> Iterator[Step]:
@@ -149,7 +154,7 @@ class DrivenBed:
     ) -> None:
         self.bed, self.sinks, self.outcome = bed, sinks, outcome or Outcome()
         self._timed, self._keeper = timed, keeper
-        self._step, self._arrived = Step(0.0), 0.0
+        self._step, self._began, self._here_s = Step(0.0), 0.0, 0.0
         self._next_beat_s: float | None = None
 
     def take(self, step: Step) -> None:
@@ -175,13 +180,18 @@ class DrivenBed:
         self._write_down(step)
         return self.bed.asking(step)
 
+    def is_kept(self, said: Said) -> bool:
+        """Whether `say` waits for a disk: it does with all but provisional stages."""
+        lasting = said.events or said.notices or said.annotations or any(result.final for result in said.results)
+        return bool(lasting) or (self._keeper is not None and self._keeper.failing)
+
     def say(self, said: Said) -> None:
-        """Tell the sinks what the work came to."""
+        """Tell the sinks what the work came to. Any thread may, one at a time."""
         step, bed = self._step, self.bed
-        self.outcome.bed_s += time.perf_counter() - self._arrived
+        self.outcome.bed_s += time.perf_counter() - self._began
         # A sample that is here proves that it is so late; a live clock, set after the first ones came, lags a little.
         now_s = max(step.now_s, bed.reached_s)
-        _say(said, self.sinks, now_s, self._arrived if self._timed else None, self.outcome)
+        _say(said, self.sinks, now_s, self._here_s if self._timed else None, self.outcome)
         if self._keeper is not None and any(result.final for result in said.results):
             self._keeper.epoch_closed(bed, step.now_s)
         if self._next_beat_s is None:
@@ -193,7 +203,8 @@ class DrivenBed:
             self._next_beat_s = max(self._next_beat_s + HEARTBEAT_S, now_s)
 
     def _write_down(self, step: Step) -> None:
-        self._step, self._arrived = step, time.perf_counter()
+        self._step, self._began = step, time.perf_counter()
+        self._here_s = time.monotonic() if step.here_s is None else step.here_s
         if self._keeper is not None:
             self._keeper.before(step)
 
@@ -236,16 +247,16 @@ def drive(
 
 def finish(bed: Bed, sinks: Sequence[Sink], outcome: Outcome, end_s: float, now_s: float, timed: bool = True) -> None:
     """No step comes any more: close everything up to the epoch in which stream time `end_s` lies."""
-    started = time.perf_counter()
+    started, asked_s = time.perf_counter(), time.monotonic()
     outcome.end_s = end_s
     said = bed.end(end_s)
     said.notices += bed.losses()
     outcome.bed_s += time.perf_counter() - started
-    _say(said, sinks, now_s, started if timed else None, outcome)
+    _say(said, sinks, now_s, asked_s if timed else None, outcome)
     outcome.wall_s += time.perf_counter() - started
 
 
-def _say(said: Said, sinks: Sequence[Sink], now_s: float, arrived: float | None, outcome: Outcome) -> None:
+def _say(said: Said, sinks: Sequence[Sink], now_s: float, here_s: float | None, outcome: Outcome) -> None:
     outcome.annotations += said.annotations
     marks = [Notice(ANNOTATION, a.origin, a.onset_s, a.text, seconds=a.duration_s) for a in said.annotations]
     for notice in map(sayable, (*said.notices, *marks)):
@@ -257,11 +268,11 @@ def _say(said: Said, sinks: Sequence[Sink], now_s: float, arrived: float | None,
             outcome.final.append(result)
         else:
             outcome.provisional += 1
-        latency_s = None if arrived is None else time.perf_counter() - arrived
+        latency_s = None if here_s is None else max(0.0, time.monotonic() - here_s)
         for sink in sinks:
             sink.publish(result, now_s, latency_s)
     outcome.events += said.events
     for event in said.events:
-        latency_s = None if arrived is None else time.perf_counter() - arrived
+        latency_s = None if here_s is None else max(0.0, time.monotonic() - here_s)
         for sink in sinks:
             sink.event(event, now_s, latency_s)

@@ -33,7 +33,7 @@ def said_again(log: ResultLog, message: Message, body: bytes) -> SaidAgain:
         return SaidAgain(message, body, False)
     if same_said(decode(bodies[0]), message):
         return SaidAgain(message, bodies[0], False)
-    _logger.warning("%s %d, computed again, differs from what was published", message.topic, message.seq)
+    _logger.warning("%s: %s %d, computed again, differs from what was published", log.path, message.topic, message.seq)
     if isinstance(message, StatusMessage):  # as a power cut took the steps that the other came of
         message = replace(message, seq=log.last_seq.get(message.topic, -1) + 1)
         return SaidAgain(message, encode(message), True)

@@ -12,6 +12,7 @@ and the report beside them.
 
 import secrets
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -158,6 +159,13 @@ class SessionFolder:
                 file.unlink(missing_ok=True)
             if not any(self.journal_path.iterdir()):
                 self.journal_path.rmdir()
+
+    def remove_unsaid(self) -> None:
+        """The session ended before it said anything: nothing of it stays. What cannot be removed is left."""
+        with suppress(OSError):
+            self.forget_progress()
+            self.record_path.unlink(missing_ok=True)
+            self.results_path.unlink(missing_ok=True)
 
 
 def folder_of(out: Path | None, parent: Path, name: str, model_hash: str, resume_within_s: float) -> SessionFolder:

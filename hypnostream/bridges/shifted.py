@@ -48,6 +48,11 @@ class ShiftedSource:
         """As it is."""
         return self.source.speed
 
+    @property
+    def here_s(self) -> float | None:
+        """As it is."""
+        return self.source.here_s
+
     def take(self, timeout_s: float) -> list[Arrival]:
         """What came, at the session's time."""
         return [self._shifted(arrival) for arrival in self.source.take(timeout_s)]

@@ -1,17 +1,16 @@
 """Engines for this machine's GPU, one a graph: built when they are not there, judged beside onnxruntime before use."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from hypnostream.bridges.engine_cache import EngineKey, StoredEngine, cache_folder, engine_of, read_engine
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bundle import Bundle, GraphSpec
-from hypnostream.engine.parity import LIMITS, Parity, compare
-from hypnostream.engine.scheduler import BatchSettings
-from hypnostream.engine.simulated_steps import simulated_steps
+from hypnostream.engine.parity import LIMITS, Parity, compare, worst
+from hypnostream.engine.simulated_steps import side_by_side, simulated_steps
 from hypnostream.engine.tensorrt_backend import TensorRtBackend
-from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash, profile_for
+from hypnostream.engine.tensorrt_build import Profile, build_engine, engine_graph, graph_hash, profile_for, row_counts
 from hypnostream.engine.tensorrt_device import Device, Precision, TensorRtError
 from hypnostream.engine.tensorrt_runner import TensorRtRunner
 
@@ -22,8 +21,13 @@ def tensorrt_backend(
     """What runs `graph` for so many beds on the GPU that is `here`. Raises TensorRtError when its answers are not good
     enough."""
     stored = judged_engine(bundle, graph, here, precision, profile_of(bundle, graph, beds))
-    runner = _runner(stored.plan, graph, backend_name(here, precision), stored.manifest.key.profile)
-    return TensorRtBackend(runner, graph)
+    name, profile = backend_name(here, precision), stored.manifest.key.profile
+    with ExitStack() as stack:  # all of them, or none is left behind
+        runners = [
+            stack.enter_context(closing(TensorRtRunner(stored.plan, graph, rows, name))) for rows in row_counts(profile)
+        ]
+        stack.pop_all()
+    return TensorRtBackend(runners, graph)
 
 
 def profile_of(bundle: Bundle, graph: GraphSpec, beds: int) -> Profile:
@@ -45,7 +49,7 @@ def judged_engine(
     key = engine_key(bundle, graph, given, here, precision, profile)
     build = partial(build_engine, given, graph, precision, profile)
     judge = partial(judged, bundle, graph, precision, backend_name(here, precision), profile)
-    stored = engine_of(folder or cache_folder(), engine_name(bundle, graph, precision), key, build, judge)
+    stored = engine_of(folder or cache_folder(), engine_family(bundle, graph), key, build, judge)
     if stored.manifest.refused:
         raise TensorRtError(f"its engine in {precision} {stored.manifest.refused}")
     return stored
@@ -54,16 +58,17 @@ def judged_engine(
 def judged(
     bundle: Bundle, graph: GraphSpec, precision: Precision, name: str, profile: Profile, plan: bytes
 ) -> tuple[Parity, str]:
-    """How an engine compares with onnxruntime over a simulated night, and why it may not be used ("": it may)."""
-    with closing(_runner(plan, graph, name, profile)) as runner:
-        candidate = TensorRtBackend(runner, graph)
-        parity = compare(OnnxBackend(bundle, graph), candidate, graph, simulated_steps(bundle, graph))
+    """How an engine compares with onnxruntime over a simulated night, and why it may not be used ("": it may).
+
+    In every shape that it is run in, and in every row of it, each with another stretch of the night.
+    """
+    reference, night = OnnxBackend(bundle, graph, keeps_memory=True), list(simulated_steps(bundle, graph))
+    found = []
+    for rows in row_counts(profile):
+        with closing(TensorRtRunner(plan, graph, rows, name)) as runner:
+            found.append(compare(reference, TensorRtBackend([runner], graph), graph, side_by_side(night, rows)))
+    parity = worst(found)
     return parity, parity.refusal(LIMITS[precision])
-
-
-def _runner(plan: bytes, graph: GraphSpec, name: str, profile: Profile) -> TensorRtRunner:
-    """Of as many rows as a batch has at most, where the engine has room for them."""
-    return TensorRtRunner(plan, graph, max(profile.least, min(profile.most, BatchSettings().most)), name)
 
 
 def backend_name(here: Device, precision: Precision) -> str:
@@ -75,7 +80,7 @@ def engine_state(bundle: Bundle, graph: GraphSpec, here: Device, precision: Prec
     """What would run a graph for so many beds, and what is known of its engine, for people; nothing is built."""
     given = engine_graph(bundle.graph_bytes(graph), graph, precision)
     key = engine_key(bundle, graph, given, here, precision, profile_of(bundle, graph, beds))
-    stored, why = read_engine(cache_folder(), engine_name(bundle, graph, precision), key)
+    stored, why = read_engine(cache_folder(), engine_family(bundle, graph), key)
     if stored is None:
         return f"TensorRT; its engine in {precision} is built when it is first used, which takes minutes: {why}"
     if stored.manifest.refused:
@@ -93,10 +98,6 @@ def engine_key(
     return EngineKey(onnx, graph_hash(given), here.tensorrt, here.gpu, here.compute_capability, precision, profile)
 
 
-def engine_name(bundle: Bundle, graph: GraphSpec, precision: Precision) -> str:
-    """One place for each graph, by its content, and precision; what else differs replaces what is there, and is said.
-
-    Bundles of one name have places of their own, and one that is named anew does too: the names are for people.
-    """
-    content = bundle.content.sha256[graph.file][:16]
-    return f"{bundle.content.name}-{graph.file.removesuffix('.onnx')}-{content}-{precision}"
+def engine_family(bundle: Bundle, graph: GraphSpec) -> str:
+    """What engines of this graph are called, whichever training it is of: the names are for people."""
+    return f"{bundle.content.name}-{graph.file.removesuffix('.onnx')}"

@@ -1,6 +1,7 @@
 """A ward: many beds in one process, as its files say, which are looked at again while it runs."""
 
 import gc
+import logging
 import queue
 import sys
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -18,14 +19,16 @@ from hypnostream.bridges.messages import BED_REFUSED, BED_REMOVED
 from hypnostream.bridges.metrics import MetricsEndpoint
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import Sink
+from hypnostream.bridges.sayable import escaped, sayable
 from hypnostream.bridges.service_manager import ServiceManager
 from hypnostream.bridges.stopping import stopped_by_signals
 from hypnostream.bridges.ward_bed import WardBed
-from hypnostream.bridges.ward_config import WardFile
+from hypnostream.bridges.ward_config import WardFile, published
 from hypnostream.bridges.ward_families import FRESH_S, ward_families
 from hypnostream.bridges.ward_files import Beds, WardFiles
 from hypnostream.bridges.ward_surroundings import Common
 from hypnostream.bridges.ward_tally import BEAT_S, WardTally
+from hypnostream.bridges.ward_trial import Trials
 from hypnostream.config import BedConfig
 from hypnostream.errors import UserError
 from hypnostream.stream.source import Notice
@@ -34,6 +37,8 @@ LOOK_S: Final = 3.0
 _ENDING_S: Final = 0.2
 SEARCHES: Final = (50_000, 20, 50)  # for cycles: rarely, as each goes through what hundreds of beds remember
 SWITCH_S: Final = 0.001  # the loop lets go of the interpreter with each write, and is not to wait long for it
+_Said = TypeVar("_Said", Notice, float)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,9 @@ class Ward:
         self._beds: dict[str, WardBed] = {}
         self._leaving: list[WardBed] = []
         self._refused: tuple[str, ...] = ()
+        self._refused_at_work: dict[str, str] = {}  # why beds at work stay as they are, by their places
+        self._trials = Trials(common)
+        self._failure = ""
         self._ending = False
         self._said: queue.SimpleQueue[Notice] = queue.SimpleQueue()
 
@@ -106,11 +114,17 @@ class Ward:
         self._refused = found.refused
 
     def tend(self) -> None:
-        """Let go of beds that are not wanted as they are, and begin those that are; pass on what was said."""
+        """Let go of beds that are not wanted as they are and could begin as they are wanted; begin those that are
+        wanted; pass on what was said."""
         self._leaving = [bed for bed in self._leaving if not bed.over]
+        before, self._refused_at_work = self._refused_at_work, {}
         for place, bed in list(self._beds.items()):
             wanted = self._wanted.get(place)
             if wanted == bed.config:
+                continue
+            if wanted is not None and (why := self._trials.why_not(place, wanted, self._held)) != "":
+                if why is not None:
+                    self._refused_at_work[place] = why
                 continue
             if wanted is not None and _same_session(wanted, bed.config):
                 bed.stop.leave()
@@ -119,14 +133,19 @@ class Ward:
             if wanted is None and not self._ending:
                 self._said.put(_notice(BED_REMOVED, bed.config.name, ""))
             self._leaving.append(self._beds.pop(place))
-        names = {bed.config.name for bed in self._leaving}
+        for place, why in self._refused_at_work.items():
+            if before.get(place) != why:
+                self._said.put(_notice(BED_REFUSED, place, why))
+        names = {bed.config.name for bed in (*self._leaving, *self._beds.values())}  # the old one of a refused file too
         for place, config in self._wanted.items():
             if place not in self._beds and config.name not in names:
-                self._beds[place] = self._begin(config)
+                self._beds[place] = self._bed(config)
+        for bed in self._beds.values():
+            bed.begin()
         while not self._said.empty():
             notice = self._said.get()
             for sink in self._sinks:
-                sink.notice(notice)
+                self._tell(sink.notice, notice)
 
     def end(self) -> None:
         """No bed is wanted any more."""
@@ -135,11 +154,26 @@ class Ward:
     def beat(self, now_s: float) -> None:
         """A second has passed."""
         beds = {bed.config.name: bed.tally for bed in (*self._leaving, *self._beds.values())}
-        self.tally.stands(beds, len(self._wanted), self._refused, self._ending)
+        refused = sorted({*map(escaped, self._refused), *self._refused_at_work})
+        self.tally.stands(beds, len(self._wanted), refused, self._ending)
         for sink in self._sinks:
-            sink.heartbeat(now_s)
+            self._tell(sink.heartbeat, now_s)
 
-    def _begin(self, config: BedConfig) -> WardBed:
+    def _tell(self, sink: Callable[[_Said], None], said: _Said) -> None:
+        """No sink ends the ward, whatever it makes of what it is told."""
+        try:
+            sink(said)
+        except Exception as error:
+            if repr(error) != self._failure:  # one that fails may do so each second
+                _logger.exception("the ward goes on without telling %r to %s", said, sink.__qualname__)
+            self._failure = repr(error)
+
+    def _held(self) -> frozenset[str]:
+        """The addresses that beds have now."""
+        beds = (*self._leaving, *self._beds.values())
+        return frozenset(address for bed in beds for address in published(bed.config.publish))
+
+    def _bed(self, config: BedConfig) -> WardBed:
         return WardBed(
             config,
             self._common,
@@ -162,7 +196,7 @@ def _same_session(one: BedConfig, other: BedConfig) -> bool:
 
 
 def _notice(kind: str, subject: str, detail: str) -> Notice:
-    return Notice(kind, subject[:200], time.monotonic(), detail[:500])
+    return sayable(Notice(kind, subject, time.monotonic(), detail[:500]))
 
 
 def _sinks(ward: WardFile, options: WardOptions, stack: ExitStack) -> list[Sink]:

@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WardBed:
-    """The bed at work in its thread, from now on until `stop`. From there `say` (kind, detail) tells the ward, and
+    """The bed at work in its thread, from `begin` on until `stop`. From there `say` (kind, detail) tells the ward, and
     `announce` the log; `tally` is of all its sessions.
     """
 
@@ -41,13 +41,26 @@ class WardBed:
         self.tally = Tally(config.lsl.timeout_s + STARTING_S, common.times)
         self._around, self._say, self._announce = AmongBeds(common, self._tell), say, announce
         self._told: tuple[str, str] | None = None
-        self._thread = threading.Thread(target=self._live, name=config.name, daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self._again_s = 0.0
+
+    def begin(self) -> None:
+        """Its thread begins, unless it has. Where the system has none left it is said, and tried again later."""
+        if self._thread is not None or time.monotonic() < self._again_s:
+            return
+        thread = threading.Thread(target=self._live, name=self.config.name, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            self._again_s = time.monotonic() + PAUSES_S[-2]
+            self._tell(BED_FAILED, f"{error}: raise TasksMax of the ward's unit, or what `ulimit -u` allows")
+        else:
+            self._thread = thread
 
     @property
     def over(self) -> bool:
         """Whether its last session has ended and nothing of it is open any more."""
-        return not self._thread.is_alive()
+        return self._thread is None or not self._thread.is_alive()
 
     def _live(self) -> None:
         failures = 0

@@ -19,8 +19,17 @@ import msgspec
 from msgspec.structs import replace
 
 from hypnostream.bridges.address import replay_address_of
+from hypnostream.bridges.sayable import escaped
 from hypnostream.bridges.session_folder import slug
-from hypnostream.config import BedConfig, MetricsSection, PublishSection, bed_config, read_toml
+from hypnostream.config import (
+    BedConfig,
+    MetricsSection,
+    PublishSection,
+    bed_config,
+    read_toml,
+    refuse_nul,
+    refuse_unprintable,
+)
 from hypnostream.errors import UserError
 
 MOST_BEDS: Final = 4096
@@ -40,6 +49,11 @@ class WardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: str | None = None
     metrics: MetricsSection = MetricsSection()
     bed: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError as `BedConfig` does."""
+        refuse_unprintable("name", self.name)
+        refuse_nul("beds", self.beds)
 
 
 class WardFile(msgspec.Struct, frozen=True):
@@ -65,6 +79,8 @@ def load_ward(path: Path) -> WardFile:
         ward = msgspec.convert(own, WardConfig)
     except msgspec.ValidationError as error:
         raise UserError(f"config {path}: {error}. See docs/ward.md for the keys.") from error
+    if not ward.bed and ward.beds is None:  # as a file is that a full disk cut off: it is not to end every session
+        raise UserError(f"config {path} has no beds: give it [[bed]] tables, or `beds`, a folder of files")
     bed_config(raw, path)
     beds: dict[str, BedConfig] = {}
     for number, table in enumerate(ward.bed, 1):
@@ -79,12 +95,18 @@ def load_ward(path: Path) -> WardFile:
 
 def load_bed_of(ward: WardFile, path: Path) -> BedConfig:
     """Read the file of one bed in the ward's folder; its name, unless it says another, is the file's. UserError."""
+    if escaped(str(path)) != str(path):
+        raise UserError(f"config {escaped(str(path))}: its name is not UTF-8, which a bed's name must be. Rename it.")
     return _bed(ward.shared, {"name": path.stem} | _read_file(path), path)
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     """What is read again and again must not wait for someone to write it."""
-    if path.exists() and not path.is_file():
+    try:
+        irregular = path.exists() and not path.is_file()
+    except OSError as error:  # a folder on its way that may not be searched
+        raise UserError(f"config {path} cannot be read: {error.strerror}. Name a TOML file.") from error
+    if irregular:
         raise UserError(f"config {path} is no regular file. Name a TOML file.")
     return read_toml(path)
 

@@ -1,10 +1,12 @@
 """The one loop of a ward: it drives all beds whose sessions are on, and puts together what they ask for.
 
 How a session begins and ends is each bed's own affair, in a thread of its own, as it may take minutes (see
-`ward_bed`). Between the two the thread sleeps in `drive`, and the bed is the loop's.
+`ward_bed`). Between the two the bed is the loop's, and its thread, in `drive`, says what is kept on a disk: a disk that
+is slow holds up the beds that are kept on it and no others.
 """
 
 import heapq
+import queue
 import threading
 import time
 import traceback
@@ -27,12 +29,15 @@ TOGETHER_S = 0.01  # what comes within it is looked at once
 # Waits of a bed alone, after which one is looked at of which nothing came: a little more than a second, as its samples
 # come once a second.
 PATIENCE = 6.0
+# So many threads say something at once, and leave the interpreter to the loop else; none waits for its turn longer than
+# this, as those before it may wait for a disk that hangs.
+SAYING, LONGEST_TURN_S = 4, 0.5
 
 
 @dataclass(eq=False, slots=True)
 class _Place:
     """A bed in the loop. `told` while it is in the queue of those of whom something came, `missed` when that was while
-    it was at work."""
+    it was at work. `to_say` is for its thread, which is at it while `saying`; None: the bed is the thread's again."""
 
     source: LiveSource
     steps: LiveSteps
@@ -41,8 +46,9 @@ class _Place:
     due_s: float = 0.0
     told: bool = False
     missed: bool = False
+    saying: bool = False
     gone: bool = False
-    over: threading.Event = field(default_factory=threading.Event)
+    to_say: "queue.SimpleQueue[Said | None]" = field(default_factory=queue.SimpleQueue)
     error: Exception | None = None
 
 
@@ -59,6 +65,8 @@ class WardLoop:
         self._slots: dict[Backend, Slots] = {}
         self._joining: deque[_Place] = deque()
         self._told: deque[_Place] = deque()
+        self._was_said: deque[_Place] = deque()
+        self._turns_to_say = threading.Semaphore(SAYING)
         self._due: list[tuple[float, int, _Place]] = []
         self._order = count()
         self._news = threading.Event()
@@ -77,7 +85,9 @@ class WardLoop:
             inner.tell(lambda: self._tell(place))
         self._joining.append(place)
         self._news.set()
-        place.over.wait()
+        while (said := place.to_say.get()) is not None:
+            self._say_apart(place, said)
+            del said  # or the bed's last words are held until its next
         if isinstance(inner, LslSource):
             inner.tell(None)  # nor hold on to the bed
         driven.outcome.wall_s += time.perf_counter() - started
@@ -92,6 +102,8 @@ class WardLoop:
         self._news.clear()
         while self._joining:
             self._admit(self._joining.popleft())
+        while self._was_said:
+            self._take_back(self._was_said.popleft())
         now_s = self._wall()
         for _ in range(len(self._told)):
             place = self._told.popleft()
@@ -135,7 +147,7 @@ class WardLoop:
         if place.gone:
             return
         self._wait(place, now_s + place.steps.wait_s)
-        if self.scheduler.is_busy(place):
+        if place.saying or self.scheduler.is_busy(place):
             place.missed = True
             return
         try:
@@ -157,11 +169,38 @@ class WardLoop:
         if finished.error is not None:
             self._let_go(place, finished.error)
         elif finished.found is not None:
+            if place.driven.is_kept(finished.found):
+                place.saying = True
+                place.to_say.put(finished.found)
+                return
             try:
                 place.driven.say(finished.found)
             except Exception as error:
                 self._let_go(place, error)
-        if place.missed:
+        self._go_on(place)
+
+    def _say_apart(self, place: _Place, said: Said) -> None:
+        """In the bed's own thread."""
+        at_turn = self._turns_to_say.acquire(timeout=LONGEST_TURN_S)
+        try:
+            place.driven.say(said)
+        except Exception as error:
+            place.error = error
+        finally:
+            if at_turn:
+                self._turns_to_say.release()
+        self._was_said.append(place)
+        self._news.set()
+
+    def _take_back(self, place: _Place) -> None:
+        """What was to be said of a bed was said."""
+        place.saying = False
+        if place.error is not None:
+            self._let_go(place, place.error)
+        self._go_on(place)
+
+    def _go_on(self, place: _Place) -> None:
+        if place.missed and not place.gone:
             place.missed = False
             self._tell(place)
 
@@ -173,4 +212,4 @@ class WardLoop:
         session = place.driven.bed.session
         session.move(Slots(session.bundle.content.epoch))
         self._beds -= 1
-        place.over.set()
+        place.to_say.put(None)

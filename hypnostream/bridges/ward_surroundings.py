@@ -39,14 +39,18 @@ class Common:
         self.context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
         self.writing = threading.BoundedSemaphore(os.cpu_count() or 1)
         self._beds = beds
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of this table; one model may take minutes to load, and holds up no other
+        self._loading: dict[ModelSection, threading.Lock] = {}
         self._models: dict[ModelSection, Model] = {}
+        self._reading = threading.Lock()
         self._readers: dict[str, SharedReader] = {}
 
     def model(self, section: ModelSection) -> Model:
         """One for all beds that name the same; as it was when it was first loaded."""
         section = replace(section, provisional=True)  # which is not of the model
         with self._lock:
+            loading = self._loading.setdefault(section, threading.Lock())
+        with loading:
             if section not in self._models:
                 model = load_model(section, beds=self._beds)
                 _ = model.beliefs  # now, before any thread asks for them
@@ -56,7 +60,7 @@ class Common:
     def reader(self, section: LslSection) -> SharedReader:
         """The process that reads for all beds of the same LSL session and the same peers."""
         config = reader_config(section.private_session or session_in_use(), section.known_peers, many=True)
-        with self._lock:
+        with self._reading:
             if config not in self._readers:
                 self._readers[config] = SharedReader(Together(config, BACKLOG_BYTES))
             return self._readers[config]

@@ -63,7 +63,11 @@ class StretchSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BundleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of `bundle.json`."""
+    """The content of `bundle.json`.
+
+    `training` says whose nights the stager was made of and who was held out of them (`held_out`); what begins with
+    `breathing_` is of the model of breathing, which is made apart and of other people.
+    """
 
     format_version: int
     name: PlainName

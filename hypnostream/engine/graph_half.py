@@ -78,6 +78,12 @@ def half_names(model: "onnx.ModelProto") -> frozenset[str]:
     return frozenset(name for node in model.graph.node for name in node.output if name.endswith(_SUFFIX))
 
 
+def half_products(model: "onnx.ModelProto") -> frozenset[str]:
+    """The results of products in half, by the names that they have in the graph that `model` was made of."""
+    products = (node for node in model.graph.node if node.op_type in PRODUCTS)
+    return frozenset(each.output[0].removesuffix(_SUFFIX) for each in products if each.output[0].endswith(_SUFFIX))
+
+
 _SUFFIX = "_half16"
 
 

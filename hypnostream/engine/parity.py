@@ -1,6 +1,7 @@
 """How far two runners of one graph differ over a night, and whether the second may stand for the first."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -27,15 +28,21 @@ LIMITS = {"fp32": Limits(1e-4, 1e-3), "fp16": Limits(2e-2, 5e-2)}
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """Largest differences over `steps`, each runner with its own state. States relative to one plus their largest."""
+    """Largest differences over `steps` of a bed each, each runner with its own state. States relative to one plus their
+    largest. None is a difference that is no finite number, which JSON cannot say otherwise."""
 
     steps: int
-    outputs: float
-    states: float
+    outputs: float | None
+    states: float | None
     agreement: float
 
+    @property
+    def words(self) -> str:
+        """The differences, for people."""
+        return f"outputs {_said(self.outputs)}, states {_said(self.states)}, decided alike {self.agreement:.2%}"
+
     def refusal(self, limits: Limits) -> str:
-        """Why this is not good enough, "" when it is. A NaN is never."""
+        """Why this is not good enough, "" when it is. What is not finite is never."""
         if not self.steps:
             return "nothing was compared"
         if not self.agreement >= limits.agreement:
@@ -44,9 +51,17 @@ class Parity(msgspec.Struct, frozen=True):
             ("outputs", self.outputs, limits.outputs),
             ("states", self.states, limits.states),
         ):
-            if not found <= most:
-                return f"{name} differ by {found:.1e} over {self.steps} steps, at most {most:.0e} is allowed"
+            if found is None or not found <= most:
+                return f"{name} differ by {_said(found)} over {self.steps} steps, at most {most:.0e} is allowed"
         return ""
+
+
+def worst(found: Sequence[Parity]) -> Parity:
+    """Of several comparisons: all steps, the largest differences, the least agreement."""
+    outputs, states = [each.outputs for each in found], [each.states for each in found]
+    return Parity(
+        sum(each.steps for each in found), _largest(outputs), _largest(states), min(each.agreement for each in found)
+    )
 
 
 def compare(
@@ -65,15 +80,15 @@ def compare(
         carried = [{state.input: answer[state.output] for state in spec.states} for answer in (said, other)]
         steps += beds
         for output in spec.outputs:
-            outputs = _larger(outputs, said[output.name] - other[output.name], 1.0)
+            outputs = _larger(outputs, _rows(said[output.name] - other[output.name]))
         for state in spec.states:
-            scale = 1 + float(np.abs(said[state.output]).max())
-            states = _larger(states, said[state.output] - other[state.output], scale)
+            far = _rows(said[state.output] - other[state.output])
+            states = _larger(states, far / (1 + _rows(said[state.output])))
         if DECISION in said:
             ours, theirs = (_decided(answer[DECISION]) for answer in (said, other))
             decided += ours.size
             alike += int((ours == theirs).sum())
-    return Parity(steps, outputs, states, alike / decided if decided else 1.0)
+    return Parity(steps, _finite(outputs), _finite(states), alike / decided if decided else 1.0)
 
 
 def _decided(probabilities: NDArray[np.float32]) -> NDArray[np.integer] | NDArray[np.bool_]:
@@ -81,6 +96,25 @@ def _decided(probabilities: NDArray[np.float32]) -> NDArray[np.integer] | NDArra
     return probabilities.argmax(-1) if probabilities.ndim == 2 else probabilities >= 0.5
 
 
-def _larger(worst: float, difference: NDArray[np.float32], scale: float) -> float:
-    """The larger of two, NaN if either is."""
-    return float(np.maximum(worst, np.abs(difference).max() / scale))
+def _rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The largest size in each bed's row (B, ...), NaN where one is."""
+    largest: NDArray[np.float32] = np.abs(values).reshape(len(values), -1).max(axis=1)
+    return largest
+
+
+def _larger(so_far: float, rows: NDArray[np.float32]) -> float:
+    """The largest of all, NaN if one is."""
+    return float(np.maximum(so_far, rows.max()))
+
+
+def _finite(difference: float) -> float | None:
+    return difference if math.isfinite(difference) else None
+
+
+def _largest(differences: Sequence[float | None]) -> float | None:
+    finite = [each for each in differences if each is not None]
+    return max(finite) if len(finite) == len(differences) else None
+
+
+def _said(difference: float | None) -> str:
+    return "no finite number" if difference is None else f"{difference:.1e}"

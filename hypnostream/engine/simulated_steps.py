@@ -1,6 +1,6 @@
 """What the graphs of a bundle are given, step by step, in a simulated night with sensors that fail; states left out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -29,6 +29,15 @@ def simulated_steps(bundle: Bundle, graph: GraphSpec, epochs: int = NIGHT_EPOCHS
     if graph.file == bundle.content.epoch.file:
         return simulated_epochs(bundle, epochs, seed)
     return simulated_ticks(bundle, graph, epochs, seed)
+
+
+def side_by_side(night: Sequence[Arrays], rows: int) -> Iterator[Arrays]:
+    """The steps of `night` (1, ...) for so many beds at once, (rows, ...): each bed begins at another place of it, as
+    far from the next as can be, and goes through all of it, round its end."""
+    begins = [row * len(night) // rows for row in range(rows)]
+    for step in range(len(night)):
+        beds = [night[(begin + step) % len(night)] for begin in begins]
+        yield {name: np.concatenate([bed[name] for bed in beds]) for name in beds[0]}
 
 
 def simulated_epochs(bundle: Bundle, epochs: int = NIGHT_EPOCHS, seed: int = 0) -> Iterator[Arrays]:

@@ -1,11 +1,11 @@
-"""A runner that holds states, behind `Backend`: they come from the host with each call and go back with its answer.
+"""Runners that hold states, behind `Backend`: they come from the host with each call and go back with its answer.
 
 So the host always has the states after the last call that was answered, and a GPU that fails takes none with it. Any
-runner will do; TensorRT's is what it is for.
+runners will do; TensorRT's are what it is for.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,18 +17,20 @@ from hypnostream.engine.slots import Arrays
 
 
 class TensorRtBackend:
-    """Any number of rows a call, as many at a time as the runner has. Any thread uses it, one at a time runs.
+    """Any number of rows a call. Each call has the smallest of the `runners` that has room for it; what has more rows
+    than the largest goes through that in turns. Any thread uses it, one at a time runs.
 
-    The runner's shape is always the same, so what a row is told does not depend on how many others there are.
+    A runner's shape is always the same, so within one what a row is told does not depend on the other rows.
     """
 
-    def __init__(self, runner: ResidentBackend, spec: GraphSpec) -> None:
-        self._runner, self._spec, self.name = runner, spec, runner.name
+    def __init__(self, runners: Sequence[ResidentBackend], spec: GraphSpec) -> None:
+        self._runners, self._spec = sorted(runners, key=lambda each: each.beds), spec
+        self.name = self._runners[-1].name
         self._one_at_a_time = threading.Lock()
 
     def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
         """See `Backend.run`."""
-        count, most = len(next(iter(inputs.values()))), self._runner.beds
+        count, most = len(next(iter(inputs.values()))), self._runners[-1].beds
         with self._one_at_a_time:
             parts = [
                 self._part({name: value[first : first + most] for name, value in inputs.items()})
@@ -37,8 +39,9 @@ class TensorRtBackend:
         return parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
 
     def _part(self, inputs: Arrays) -> Arrays:
-        """The first rows of the runner; the others hold what they held and are not looked at."""
-        runner, rows = self._runner, len(next(iter(inputs.values())))
+        """The first rows of a runner; the others hold what they held and are not looked at."""
+        rows = len(next(iter(inputs.values())))
+        runner = next(each for each in self._runners if each.beds >= rows)
         for tensor in self._spec.inputs:
             runner.inputs[tensor.name][:rows] = inputs[tensor.name]
         runner.inputs[KEEP][:rows], runner.inputs[KEEP][rows:] = 1.0, 0.0

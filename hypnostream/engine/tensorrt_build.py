@@ -21,6 +21,7 @@ from hypnostream.engine.tensorrt_device import Precision, TensorRtError, version
 _logger = logging.getLogger("hypnostream.tensorrt")
 
 WORKSPACE_BYTES = 4 << 30
+FEW = 8  # beds of a call that do not pay for a full batch
 # Their results depend on libraries of their own, which come and go; what TensorRT brings is enough for small products.
 _FOREIGN_TACTICS = ("CUBLAS", "CUBLAS_LT", "CUDNN")
 
@@ -38,10 +39,16 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 def profile_for(beds: int) -> Profile:
-    """For so many beds, each call of one shape: one row for one bed; for several two each, as others may come, up to a
-    power of two, so that a ward that grows seldom needs another engine, and never more than a batch has."""
+    """For so many beds: one row for one bed; for several up to two each, as others may come, up to a power of two, so
+    that a ward that grows seldom needs another engine, and never more than a batch has. Fewer rows go too."""
     rows = 1 if beds == 1 else min(BatchSettings().most, 1 << (2 * beds - 1).bit_length())
-    return Profile(rows, rows, rows)
+    return Profile(1, rows, rows)
+
+
+def row_counts(profile: Profile) -> tuple[int, ...]:
+    """The shapes that an engine is run in, rising: one bed, a few, and as many as it has room for or a batch has."""
+    most = min(profile.most, BatchSettings().most)
+    return tuple(sorted({each for each in (1, FEW, most) if profile.least <= each <= most}))
 
 
 def engine_graph(graph: bytes, spec: GraphSpec, precision: Precision) -> bytes:
@@ -106,9 +113,9 @@ def _leave_foreign_tactics(trt: Any, config: Any) -> None:
 
 
 def _set_precision(trt: Any, config: Any, network: Any, graph: bytes, precision: Precision) -> None:
-    """TF32 rounds as float16 does (11 bits), so it is for fp16 alone."""
-    if precision == "fp32" and hasattr(trt.BuilderFlag, "TF32"):
-        config.clear_flag(trt.BuilderFlag.TF32)
+    """TF32 rounds as float16 does (11 bits), so float32 is without it, also what stays float32 in fp16. Of a strongly
+    typed network too: the flag is no type, but says which units may multiply float32."""
+    config.clear_flag(trt.BuilderFlag.TF32)
     if precision == "fp32" or version_of(trt.__version__) >= (10, 0):
         return
     import onnx

@@ -3,6 +3,7 @@
 import ctypes
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hypnostream.engine.tensorrt_device import TensorRtError
+from hypnostream.engine.tensorrt_device import BrokenPackageError, TensorRtError, loading
 
 
 class CudaError(TensorRtError):
@@ -26,11 +27,11 @@ class Gpu(NamedTuple):
 
 
 def runtime() -> ModuleType:
-    """CUDA's runtime API. Raises CudaError when it does not load."""
+    """CUDA's runtime API. Raises BrokenPackageError when it does not load."""
     try:
         return import_module("cuda.bindings.runtime")
-    except (ImportError, OSError, RuntimeError) as error:
-        raise CudaError(f"cuda-bindings do not load: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # its libraries are others' and may be missing or damaged
+        raise BrokenPackageError(f"cuda-bindings do not load: {loading(error)}") from error
 
 
 def call(name: str, *arguments: Any) -> Any:
@@ -66,7 +67,7 @@ class DeviceArray:
         self.row_bytes = 4 * math.prod(shape[1:])
         self.pointer = int(call("cudaMalloc", max(self.bytes, 4)))
 
-    def free(self) -> None:
+    def close(self) -> None:
         """Give it back."""
         call("cudaFree", self.pointer)
 
@@ -81,7 +82,7 @@ class PinnedArray:
         self.array: NDArray[np.float32] = np.ctypeslib.as_array(raw).reshape(shape)
         self.array[...] = 0.0
 
-    def free(self) -> None:
+    def close(self) -> None:
         """Give it back; `array` must not be used any more."""
         call("cudaFreeHost", self.pointer)
 
@@ -109,24 +110,37 @@ class Stream:
         """Until all that was asked for is done."""
         call("cudaStreamSynchronize", self.handle)
 
-    def captured(self, work: Callable[[], None]) -> Any:
-        """What `work` asks of this stream, as a graph that one call starts again (see `launch`)."""
+    def captured(self, work: Callable[[], None]) -> "Graph":
+        """What `work` asks of this stream, as a graph that one call starts again."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         call("cudaStreamBeginCapture", self.handle, mode)
         try:
             work()
         except BaseException:
-            self._cuda.cudaStreamEndCapture(self.handle)  # what went wrong is said by who asked for it
+            with suppress(CudaError):  # what went wrong is said by who asked for it
+                call("cudaGraphDestroy", call("cudaStreamEndCapture", self.handle))
             raise
         graph = call("cudaStreamEndCapture", self.handle)
-        instance = call("cudaGraphInstantiate", graph, 0)
-        call("cudaGraphDestroy", graph)
-        return instance
-
-    def launch(self, graph: Any) -> None:
-        """Start what was captured, not waited for."""
-        call("cudaGraphLaunch", graph, self.handle)
+        try:
+            return Graph(call("cudaGraphInstantiate", graph, 0), self.handle)
+        finally:
+            call("cudaGraphDestroy", graph)
 
     def close(self) -> None:
         """Give it back."""
         call("cudaStreamDestroy", self.handle)
+
+
+class Graph:
+    """What a stream was asked for, kept on the device."""
+
+    def __init__(self, instance: Any, stream: Any) -> None:
+        self._instance, self._stream = instance, stream
+
+    def launch(self) -> None:
+        """Start it on its stream, not waited for."""
+        call("cudaGraphLaunch", self._instance, self._stream)
+
+    def close(self) -> None:
+        """Give it back."""
+        call("cudaGraphExecDestroy", self._instance)

@@ -5,6 +5,7 @@ but when they are asked for.
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from hypnostream.engine.bundle import GraphSpec
 from hypnostream.engine.graph_resident import CONTROLS
 from hypnostream.engine.slots import Arrays
 from hypnostream.engine.tensorrt_build import last_error, logger
-from hypnostream.engine.tensorrt_cuda import DeviceArray, PinnedArray, Stream
+from hypnostream.engine.tensorrt_cuda import CudaError, DeviceArray, Graph, PinnedArray, Stream
 from hypnostream.engine.tensorrt_device import TensorRtError
 
 
 class TensorRtRunner:
-    """`beds` rows of one engine; see `ResidentBackend`. Raises TensorRtError when the engine does not run here."""
+    """`beds` rows of one engine; see `ResidentBackend`. Raises TensorRtError when the engine does not run here, and
+    holds nothing then."""
 
     def __init__(self, plan: bytes, spec: GraphSpec, beds: int, name: str) -> None:
         import tensorrt as trt
@@ -34,26 +36,40 @@ class TensorRtRunner:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise TensorRtError(f"no room for {beds} beds on the GPU: {last_error()}")
+        self._made = ExitStack()  # all that CUDA gave, the last first
+        try:
+            self._prepare()
+        except BaseException:
+            with suppress(CudaError):  # of a device that is lost nothing can be given back; the reason is the first
+                self._made.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Memory for one shape, and a graph for each way between the two sets of states."""
+        beds, spec, keep = self.beds, self._spec, self._made.enter_context
         given = {tensor.name: (beds, *tensor.shape) for tensor in (*spec.inputs, *CONTROLS)}
         said = {tensor.name: (beds, *tensor.shape) for tensor in spec.outputs}
-        self._stream = Stream()
-        self._pinned = {name: PinnedArray(shape) for name, shape in (given | said).items()}
-        self._device = {name: DeviceArray(shape) for name, shape in (given | said).items()}
-        self._states = tuple({s.input: DeviceArray((beds, *s.shape)) for s in spec.states} for _ in range(2))
+        self._stream = keep(closing(Stream()))
+        self._pinned = {name: keep(closing(PinnedArray(shape))) for name, shape in (given | said).items()}
+        self._device = {name: keep(closing(DeviceArray(shape))) for name, shape in (given | said).items()}
+        self._states = tuple(
+            {s.input: keep(closing(DeviceArray((beds, *s.shape)))) for s in spec.states} for _ in range(2)
+        )
+        self._made.callback(self._stream.wait)  # what runs still writes there
         self.inputs: Arrays = {name: self._pinned[name].array for name in given}
         self._outputs: Arrays = {name: self._pinned[name].array for name in said}
         self._current = 0
         for held in self._states[0].values():
             self._stream.clear(held)
         self._shape(given, said)
-        self._graphs = [self._captured(current) for current in (0, 1)]
+        self._graphs = [keep(closing(self._captured(current))) for current in (0, 1)]
         for held in self._states[0].values():  # the runs before capturing wrote there
             self._stream.clear(held)
         self._stream.wait()
 
     def step(self) -> Arrays:
         """See `ResidentBackend.step`."""
-        self._stream.launch(self._graphs[self._current])
+        self._graphs[self._current].launch()
         self._stream.wait()
         self._current = 1 - self._current
         return self._outputs
@@ -79,13 +95,9 @@ class TensorRtRunner:
 
     def close(self) -> None:
         """Give everything back; the runner and its arrays must not be used any more."""
-        self._stream.wait()
         self.inputs, self._outputs = {}, {}
-        for pinned in self._pinned.values():
-            pinned.free()
-        for held in (*self._device.values(), *self._states[0].values(), *self._states[1].values()):
-            held.free()
-        self._stream.close()
+        self._made.close()
+        del self._context, self._engine, self._runtime  # in this order
 
     def _check(self, trt: Any) -> None:
         """The engine must have the tensors that the bundle promises, all float32."""
@@ -110,7 +122,7 @@ class TensorRtRunner:
             if found != shape:
                 raise TensorRtError(f"the engine gives {name} as {found}, the bundle promises {shape}")
 
-    def _captured(self, current: int) -> Any:
+    def _captured(self, current: int) -> Graph:
         """The graph of a step from state set `current` to the other; run once before, as TensorRT wants it."""
         before, after = self._states[current], self._states[1 - current]
         addresses = {name: held.pointer for name, held in self._device.items()}

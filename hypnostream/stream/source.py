@@ -106,11 +106,13 @@ Arrival = StreamInfo | Chunk | Annotation | Notice
 class Step:
     """What came by `now_s` of the session's clock (on the scale of stream time) since the step before.
 
-    A session is its steps: given the same ones in the same order, it says the same.
+    A session is its steps: given the same ones in the same order, it says the same. `here_s` is no part of that: since
+    when, on this machine's monotonic clock, the first of it has been here; None where no one knows.
     """
 
     now_s: float
     arrivals: tuple[Arrival, ...] = ()
+    here_s: float | None = field(default=None, compare=False)
 
 
 class Source(Protocol):
@@ -169,6 +171,11 @@ class LiveSource(Source, Protocol):
     @property
     def speed(self) -> float:
         """How many seconds of stream time pass in one on the wall."""
+        ...
+
+    @property
+    def here_s(self) -> float | None:
+        """Since when, on this machine's monotonic clock, the first samples of the last `take` have been here."""
         ...
 
     def take(self, timeout_s: float) -> list[Arrival]:

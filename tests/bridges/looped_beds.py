@@ -27,6 +27,7 @@ class Sent:
     """A live source whose sender is `SPEED` times faster than life."""
 
     speed = SPEED
+    here_s = None
 
     def __init__(self, seed: int) -> None:
         info = StreamInfo("eeg", float(RATE_HZ), (ChannelInfo("Fpz-Cz", "uV", -500.0, 500.0),))

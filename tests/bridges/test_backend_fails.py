@@ -37,7 +37,7 @@ class Gpu:
         error = CudaError(f"cudaGraphLaunch of {graph.file}: device lost")
         runner = FailingRunner(OnnxBackend(bundle, graph), graph, 1, NEVER, "step", error)
         self.runners[graph.file] = runner
-        return TensorRtBackend(runner, graph)
+        return TensorRtBackend([runner], graph)
 
     def fail(self) -> None:
         for file in FAILING:

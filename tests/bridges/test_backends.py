@@ -16,10 +16,10 @@ from hypnostream.bridges import backends, doctor_software
 from hypnostream.bridges.backends import asks_tensorrt, choose_backend
 from hypnostream.bridges.bench import bench_here, runtimes_of
 from hypnostream.bridges.doctor import OK, WARNING
-from hypnostream.bridges.engine_cache import engine_of
+from hypnostream.bridges.engine_cache import engine_name, engine_of
 from hypnostream.bridges.model import Model
 from hypnostream.bridges.replay import ReplayOptions, replay
-from hypnostream.bridges.tensorrt_engines import engine_key, engine_name, engine_state
+from hypnostream.bridges.tensorrt_engines import engine_family, engine_key, engine_state
 from hypnostream.config import BackendName, BedConfig, ModelSection, load_config
 from hypnostream.engine.bundle import Bundle, load_bundle
 from hypnostream.engine.parity import Parity
@@ -127,7 +127,7 @@ def test_an_engine_s_place_is_its_graph_s(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert keys[name].onnx == hashlib.sha256((bundle.path / graph.file).read_bytes()).hexdigest()
         assert "there is none yet" in engine_state(bundle, graph, GPU, "fp32")
     assert len({key.graph for key in keys.values()}) == len(keys)
-    assert len({engine_name(bundle, graph, "fp32") for graph in bundle.step_graphs.values()}) == len(keys)
+    assert len({engine_name(engine_family(bundle, bundle.step_graphs[name]), key) for name, key in keys.items()}) == 3
 
 
 def test_bundles_of_one_name_have_engines_of_their_own(tmp_path: Path) -> None:
@@ -135,16 +135,16 @@ def test_bundles_of_one_name_have_engines_of_their_own(tmp_path: Path) -> None:
     shipped = load_bundle()
     other = bundle_with_other_tick(tmp_path)
     assert other.content.name == shipped.content.name
-    names = [[engine_name(each, graph, "fp32") for graph in each.step_graphs.values()] for each in (shipped, other)]
-    assert [one == another for one, another in zip(*names, strict=True)] == [True, False, True]
-    folder = tmp_path / "engines"
+    folder, names = tmp_path / "engines", set[str]()
     for bundle in (shipped, other):
         tick = bundle.step_graphs["tick"]
         key = engine_key(bundle, tick, bundle.graph_bytes(tick), GPU, "fp32", profile_for(1))
         for _ in range(2):
-            made = engine_of(folder, engine_name(bundle, tick, "fp32"), key, bundle.hash.encode, passed)
+            made = engine_of(folder, engine_family(bundle, tick), key, bundle.hash.encode, passed)
             assert made.plan == bundle.hash.encode()
-    assert len(list(folder.glob("*.engine"))) == 2
+        names.add(engine_name(engine_family(bundle, tick), key))
+    assert {path.stem for path in folder.glob("*.engine")} == names
+    assert len(names) == 2
 
 
 def test_without_its_package_nothing_is_said_of_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -95,6 +95,7 @@ class Arriving(ListSource):
 
     speed = 1.0
     exhausted = False
+    here_s = None
 
     def __init__(self, *pieces: Sequence[Arrival]) -> None:
         super().__init__((), [])

@@ -2,6 +2,7 @@
 others can write to."""
 
 import logging
+import os
 import re
 import stat
 from pathlib import Path
@@ -14,7 +15,9 @@ from hypnostream.engine.parity import Parity
 from hypnostream.engine.tensorrt_build import Profile
 from hypnostream.engine.tensorrt_device import TensorRtError
 
-KEY = EngineKey("c" * 64, "a" * 64, "8.6.1", "NVIDIA H100", "9.0", "fp16", Profile(8, 8, 8))
+KEY = EngineKey("c" * 64, "a" * 64, "8.6.1", "NVIDIA H100", "9.0", "fp16", Profile(1, 8, 8))
+FAMILY = "stager-epoch"
+NAME = f"{FAMILY}-{'c' * 16}-fp16"
 OTHERS = {
     "onnx": "d" * 64,
     "graph": "b" * 64,
@@ -22,19 +25,19 @@ OTHERS = {
     "gpu": "NVIDIA H200",
     "compute_capability": "8.0",
     "precision": "fp32",
-    "profile": Profile(16, 16, 16),
+    "profile": Profile(1, 16, 16),
 }
 
 
 class Workshop:
     """Builds engines that are plain bytes, and counts."""
 
-    def __init__(self, folder: Path, refused: str = "") -> None:
-        self.folder, self.refused = folder, refused
+    def __init__(self, folder: Path, refused: str = "", outputs: float = 1e-3) -> None:
+        self.folder, self.refused, self.outputs = folder, refused, outputs
         self.built = self.judged = 0
 
     def engine(self, key: EngineKey = KEY) -> StoredEngine:
-        return engine_of(self.folder, "stager-fp16", key, self._build, self._judge)
+        return engine_of(self.folder, FAMILY, key, self._build, self._judge)
 
     def _build(self) -> bytes:
         self.built += 1
@@ -42,7 +45,7 @@ class Workshop:
 
     def _judge(self, plan: bytes) -> tuple[Parity, str]:
         self.judged += 1
-        return Parity(960, 1e-3, 1e-3, 1.0), self.refused
+        return Parity(960, self.outputs, 1e-3, 1.0), self.refused
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def test_the_second_time_it_is_read_and_not_judged_again(workshop: Workshop) -> 
     assert workshop.engine() == first
     assert (workshop.built, workshop.judged) == (1, 1)
     assert stat.S_IMODE(workshop.folder.stat().st_mode) == 0o700
-    assert {path.name for path in workshop.folder.iterdir()} == {"stager-fp16.engine", "stager-fp16.json"}
+    assert {path.name for path in workshop.folder.iterdir()} == {f"{NAME}.engine", f"{NAME}.json"}
 
 
 def test_a_field_is_there_for_each_of_the_key() -> None:
@@ -78,13 +81,14 @@ def test_more_room_than_is_asked_for_is_no_reason_to_build_again(workshop: Works
     first = workshop.engine()
     assert workshop.engine(replace(KEY, profile=Profile(1, 1, 1))) == first
     assert workshop.built == 1
-    assert KEY.lacks(replace(KEY, profile=Profile(16, 16, 16))) == "profile.most was 8, is 16"
+    assert KEY.lacks(replace(KEY, profile=Profile(1, 16, 16))) == "profile.most was 8, is 16"
+    assert replace(KEY, profile=Profile(8, 8, 8)).lacks(KEY) == "profile.least was 8, is 1"
 
 
 @pytest.mark.parametrize("content", [b"", b"engine 2", b"engine 1 and more"])
 def test_a_file_that_is_not_the_judged_one_is_built_again(workshop: Workshop, content: bytes) -> None:
     workshop.engine()
-    (workshop.folder / "stager-fp16.engine").write_bytes(content)
+    (workshop.folder / f"{NAME}.engine").write_bytes(content)
     assert workshop.engine().plan == b"engine 2"
     assert workshop.judged == 2
 
@@ -92,14 +96,14 @@ def test_a_file_that_is_not_the_judged_one_is_built_again(workshop: Workshop, co
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 100_000, b'{"key": 3}'])
 def test_a_manifest_that_cannot_be_read_is_made_again(workshop: Workshop, content: bytes) -> None:
     workshop.engine()
-    (workshop.folder / "stager-fp16.json").write_bytes(content)
+    (workshop.folder / f"{NAME}.json").write_bytes(content)
     workshop.engine()
     assert workshop.built == 2
 
 
 def test_a_missing_file_is_made_again(workshop: Workshop) -> None:
     workshop.engine()
-    (workshop.folder / "stager-fp16.engine").unlink()
+    (workshop.folder / f"{NAME}.engine").unlink()
     assert workshop.engine().plan == b"engine 2"
 
 
@@ -108,6 +112,39 @@ def test_a_verdict_is_kept_with_its_reason(tmp_path: Path) -> None:
     workshop.engine()
     assert workshop.engine().manifest.refused == workshop.refused
     assert workshop.judged == 1
+
+
+@pytest.mark.parametrize("outputs", [float("nan"), float("inf")])
+def test_a_verdict_of_no_finite_number_is_kept_too(tmp_path: Path, outputs: float) -> None:
+    workshop = Workshop(tmp_path / "engines", "outputs differ by no finite number", outputs)
+    workshop.engine()
+    again = workshop.engine().manifest
+    assert (workshop.built, again.refused, again.parity.outputs) == (1, workshop.refused, None)
+
+
+def test_an_engine_of_another_precision_is_left_and_the_newest_is_what_is_compared_with(
+    workshop: Workshop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "hypnostream.tensorrt")
+    workshop.engine()
+    newer = replace(KEY, onnx="e" * 64)
+    workshop.engine(newer)
+    os.utime(workshop.folder / f"{NAME}.json", (1, 1))
+    (workshop.folder / f"{FAMILY}-2-epoch-{'f' * 16}-fp16.json").write_bytes(b"of another family, and newer")
+    (workshop.folder / f"{FAMILY}-{'f' * 16}-fp16.json").write_bytes(b"not to be read")
+    caplog.clear()
+    workshop.engine(replace(newer, precision="fp32", tensorrt="10.3.0"))
+    assert (
+        caplog.records[0]
+        .getMessage()
+        .endswith(
+            "there is none for it yet, and the newest of stager-epoch is another: "
+            "tensorrt was 8.6.1, is 10.3.0; precision was fp16, is fp32"
+        )
+    )
+    workshop.engine()
+    workshop.engine(newer)
+    assert workshop.built == 3
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o755])

@@ -25,7 +25,7 @@ ILLEGAL = CudaError("cudaGraphLaunch: an illegal memory access was encountered")
 
 
 def on_a_gpu(left: int, where: str = "step", error: Exception = ILLEGAL, rows: int = 1) -> Backend:
-    return TensorRtBackend(FailingRunner(ONNX, SPEC, rows, left, where, error), SPEC)
+    return TensorRtBackend([FailingRunner(ONNX, SPEC, rows, left, where, error)], SPEC)
 
 
 def beds(count: int, seed: int) -> Arrays:
@@ -99,7 +99,7 @@ class Slow(HostResident):
 
 def test_threads_do_not_take_each_other_s_beds() -> None:
     """As the loop of a ward and a bed that is taken up in its own thread."""
-    backend, wrong = TensorRtBackend(Slow(ONNX, SPEC, 1), SPEC), list[BaseException]()
+    backend, wrong = TensorRtBackend([Slow(ONNX, SPEC, 1)], SPEC), list[BaseException]()
 
     def run(seed: int) -> None:
         try:

@@ -3,6 +3,7 @@
 import math
 import multiprocessing.reduction
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -169,6 +170,26 @@ def test_an_input_that_the_model_has_not_is_one_line(bed: Path, tmp_path: Path) 
     assert process.returncode == 2
     assert "'foo' is no input of this model" in err.splitlines()[-1]
     assert not (tmp_path / "report" / "session.json").exists()
+
+
+def test_a_session_that_could_not_begin_leaves_no_folder(bed: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, amplifier("fpz"):
+        taken = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+        bed.write_text(bed.read_text().replace(f"ipc://{tmp_path}/out", f'{taken}"\nreplay = "tcp://127.0.0.1:0'))
+        with running(bed, tmp_path / "report") as process:
+            _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+    assert process.returncode == 2
+    assert f"address {taken} is in use" in err.splitlines()[-1]
+    assert not (tmp_path / "report").exists()
+
+
+def test_keys_that_are_not_there_are_said_before_streams_are_looked_for(bed: Path, tmp_path: Path) -> None:
+    bed.write_text(bed.read_text().replace("[publish]", '[publish]\nkeys = "nowhere"'))
+    with running(bed, tmp_path / "report") as process:
+        _, err = process.communicate(timeout=STOPPED_WITHIN_S)
+    assert process.returncode == 2
+    assert "nowhere" in err
+    assert "looking for LSL streams" not in err
 
 
 def test_a_private_session_holds_for_every_part_of_a_query() -> None:

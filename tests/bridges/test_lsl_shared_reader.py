@@ -11,8 +11,9 @@ import pytest
 
 from hypnostream.bridges.lsl import LslSettings, LslSource, StoppedError
 from hypnostream.bridges.lsl_config import reader_config
-from hypnostream.bridges.lsl_frames import Together
-from hypnostream.bridges.lsl_shared_reader import SharedReader
+from hypnostream.bridges.lsl_frames import Alive, Begin, Lost, Message, Overflowed, Samples, Together
+from hypnostream.bridges.lsl_shared_reader import ReaderShare, SharedReader
+from hypnostream.stream.clock import VirtualClock
 from hypnostream.stream.source import READER_RESTARTED, SOURCE_FOUND, Arrival, Chunk, Notice
 from tests.bridges.lsl_sender import Device, prove, sending_device
 
@@ -92,3 +93,25 @@ def test_who_waits_for_streams_can_be_told_to_stop(lsl_session_id: str) -> None:
                 LslSettings(predicates=("name='no one'",), resolve_timeout_s=60.0), True, reader.share, stop.is_set
             )
         assert time.monotonic() - began < 30.0
+
+
+def test_a_bed_that_takes_nothing_loses_its_oldest_samples_and_holds_up_no_other(lsl_session_id: str) -> None:
+    wall = VirtualClock()
+    with shared(lsl_session_id) as reader:
+        share = ReaderShare(reader, 1, lambda: Begin("", "", (), 0), wall.now)
+        share._life = reader.lives  # it is read for already
+        lost = Lost("ecg", "its sender is gone")
+        share.put(([lost], bytearray()), 100)
+        for second in range(8):
+            wall.wait_until(2.0 * second)
+            assert not share.held_up or second >= 6
+            share.put(([Samples("eeg", 1, 8, float(second))], bytearray(40)), 100)
+        assert share.held_up
+        assert share.bytes == 80
+        came: list[Message] = []
+        while share.waiting:
+            frame = share.take(0.0)
+            assert frame is not None
+            came += [message for message in frame[0] if not isinstance(message, Alive)]
+        assert came == [lost, Overflowed(6), Samples("eeg", 1, 8, 6.0), Samples("eeg", 1, 8, 7.0)]
+        assert not share.held_up

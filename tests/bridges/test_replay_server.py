@@ -216,11 +216,14 @@ def test_an_event_is_numbered_logged_and_given_again(session: Session) -> None:
     assert [(message.seq, message.time.stream_s) for message in session.log.messages()] == [(0, 5.0), (1, 6.0)]
 
 
-def test_a_full_disk_is_said_and_what_it_did_not_take_is_given_again_all_the_same(session: Session) -> None:
+def test_a_full_disk_is_said_and_what_it_did_not_take_is_given_again_all_the_same(
+    session: Session, caplog: pytest.LogCaptureFixture
+) -> None:
     session.say(0)
     with Client(session.address, history=True) as client:
         with full_disk(session.log_path, 100):
             session.say(1, 2)
+            assert session.publisher.log_failed
             session.publisher.heartbeat(0.0)
             assert session.publisher.wait_for_subscriber(SOON_S)
             assert epochs_of(session, client, 3) == [0, 1, 2]
@@ -228,6 +231,11 @@ def test_a_full_disk_is_said_and_what_it_did_not_take_is_given_again_all_the_sam
         assert session.log.failure is None
     states = [message.state for message in session.log.messages() if isinstance(message, StatusMessage)]
     assert states == [LOG_FAILED, LOG_RESTORED]
+    assert not session.publisher.log_failed
+    assert [f"{session.log.path}: {state}" in line for state, line in zip(states, caplog.messages, strict=True)] == [
+        True,
+        True,
+    ]
 
 
 def test_without_a_log_what_was_missed_is_lost_and_said_so() -> None:

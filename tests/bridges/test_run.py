@@ -1,5 +1,6 @@
 """The loop that drives a bed: its clock, its end, and what it tells its sinks."""
 
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from hypnostream.bridges.edf import EdfSource
 from hypnostream.bridges.edf_write import EdfSignal, write_edf
-from hypnostream.bridges.run import CATCH_UP_S, READ_S, Outcome, live_steps, reached_s, run
+from hypnostream.bridges.run import CATCH_UP_S, READ_S, Outcome, drive, live_steps, reached_s, replay_steps, run
 from hypnostream.engine.backend import OnnxBackend
 from hypnostream.engine.bed import Bed
 from hypnostream.engine.bundle import load_bundle
@@ -158,6 +159,7 @@ class StoodStill(ListSource):
     clock: HandClock = field(default_factory=HandClock)
     speed: float = 10.0
     reads: int = 0
+    here_s: float | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -177,3 +179,14 @@ def test_time_in_which_the_process_stood_still_has_not_passed_before_what_was_se
     assert held == 1 + round(CATCH_UP_S * source.clock.speed / READ_S)
     assert times_s[held:] == sorted(times_s[held:])
     assert times_s[held] == pytest.approx(600 + READ_S + CATCH_UP_S * source.clock.speed)
+
+
+def test_a_stage_is_late_from_when_its_samples_came_and_not_from_when_they_were_looked_at(tmp_path: Path) -> None:
+    source = EdfSource(write_night(tmp_path / "night.edf", EPOCHS), chunk_s=60.0)
+    bed = Bed(source.streams, resolve(source.streams, BUNDLE.channels), Session(BUNDLE, BACKEND))
+    listener = Listener()
+    steps = [replace(step, here_s=time.monotonic() - 20.0) for step in replay_steps(source, VirtualClock())]
+    drive(steps, bed, [listener])
+    late_s = [latency_s for _, _, latency_s in listener.said]
+    assert late_s
+    assert all(latency_s is not None and 20.0 < latency_s < 30.0 for latency_s in late_s)

@@ -153,6 +153,7 @@ def test_a_session_of_another_bed_that_goes_on_keeps_its_journal(tmp_path: Path)
 class _Source:
     streams: tuple[StreamInfo, ...] = ()
     start_s, start_utc, duration_s, warnings, exhausted, speed = 5.0, None, None, (), False, 1.0
+    here_s: float | None = None
 
     def take(self, timeout_s: float) -> list[Arrival]:
         chunk = Chunk("EEG", np.zeros((2, 1), np.float32), np.array([10.0, 10.5]))

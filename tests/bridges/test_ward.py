@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from hypnostream.bridges.replay import ReplayOptions, replay
 from hypnostream.bridges.result_log import ResultLog
 from hypnostream.bridges.session_folder import SessionFolder
 from hypnostream.bridges.tables import read_epochs
+from hypnostream.bridges.ward import LOOK_S
 from hypnostream.stream.simulator import NightSettings, SimulatedSource, simulate_night
 from hypnostream.stream.simulator_breathing_truth import BreathingSettings
 from tests.bridges.lsl_sender import Device, kill, sending_device
@@ -214,6 +216,44 @@ def test_beds_come_change_fail_and_go_and_the_others_do_not_notice(tmp_path: Pat
     assert (steady.lost, steady.restarts) == (0, 0)
     assert "steady: source_" not in err.replace("steady: source_found", "")
     assert all((night_of(tmp_path, name) / "summary.json").exists() for name in ("steady", "dying"))
+
+
+@pytest.mark.slow
+def test_no_file_that_is_wrong_gone_for_a_moment_or_strangely_named_ends_a_night(
+    tmp_path: Path, lsl_session_id: str
+) -> None:
+    ward = ward_file(tmp_path, lsl_session_id, '[channels]\neeg_frontal = "C0"\n')
+    path, right = bed_file(tmp_path, "north"), bed_file(tmp_path, "north").read_text()
+    with ExitStack() as stack:
+        told = stack.enter_context(Client(f"ipc://{tmp_path}/status"))
+        client = stack.enter_context(Client(f"ipc://{tmp_path}/north"))
+        stack.enter_context(sending_device(lsl_session_id, Device("north")))
+        process = stack.enter_context(serving(ward))
+        origin = heard(client, stage).origin
+        (tmp_path / "beds" / os.fsdecode(b"zimmer-\xe4.toml")).write_text("")
+        heard(told, status("bed_refused", f"{tmp_path}/beds/zimmer-\\udce4.toml"))
+        for wrong in (
+            '[publish]\naddress = "tcp://0.0.0.0:5700"\n',
+            '[publish]\nkeys = "nowhere"\n',
+            '[model]\nbundle = "nowhere"\n',
+            '[channels]\neeg_fontal = "C0"\n',
+        ):
+            path.write_text(right + wrong)
+            heard(told, status("bed_refused", str(path)))
+        path.write_text(right)
+        (tmp_path / "beds").rename(tmp_path / "elsewhere")
+        (tmp_path / "beds").mkdir()
+        heard(told, status("bed_refused", str(tmp_path / "beds")))
+        deadline = time.monotonic() + 4 * LOOK_S
+        while time.monotonic() < deadline:
+            assert heard(client, stage).origin == origin
+        (tmp_path / "beds").rmdir()
+        (tmp_path / "elsewhere").rename(tmp_path / "beds")
+        assert heard(client, stage).origin == origin  # the same session, in the same process, never taken up
+        path.write_text(right + "timeout_s = 3.0\n")  # what can begin takes effect
+        assert heard(client, status("session_resumed")).origin.session_id == origin.session_id
+        stopped(process, tmp_path)
+    assert (night_of(tmp_path, "north") / "summary.json").exists()
 
 
 @pytest.mark.slow

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hypnostream.bridges import doctor_ward
+from hypnostream.bridges import doctor_ward, ward_files
 from hypnostream.bridges.doctor import PROBLEM, worst
 from hypnostream.bridges.doctor_ward import examine_ward
 from hypnostream.bridges.ward_config import load_ward
-from hypnostream.bridges.ward_files import Beds, WardFiles
+from hypnostream.bridges.ward_files import EMPTY_LOOKS, GONE_LOOKS, Beds, WardFiles
 from hypnostream.config import load_config
 from hypnostream.errors import UserError
 from tests.documentation import ROOT
@@ -40,6 +40,11 @@ def settled(files: WardFiles) -> Beds:
     """A file that changed is taken at the second look."""
     first, second = files.look(), files.look()
     return Beds(second.beds, {**first.wrong, **second.wrong}, second.refused)
+
+
+def looked(files: WardFiles, times: int) -> Beds:
+    """What the last of so many looks found."""
+    return [files.look() for _ in range(times)][-1]
 
 
 def names(beds: Beds) -> list[str]:
@@ -84,6 +89,8 @@ publish = { address = "tcp://127.0.0.1:5600" }
         ("[[bed]]\nname = 'a'\n[[bed]]\nname = 'a'\n", "two beds are called 'a'"),
         ("[[bed]]\nname = 'a'\npublish = { address = 'tcp://127.0.0.1:65535' }\n", "has no next port"),
         ("bed = []\n", "has no beds"),
+        ('beds = "a\\u0000b"\n', r"beds 'a\x00b' holds a NUL"),
+        ('name = "\\u001b[2J"\nbeds = "b"\n', r"name '\x1b[2J' holds control characters"),
         ("beds = 'nowhere'\n", "folder nowhere cannot be read"),
     ],
 )
@@ -109,7 +116,8 @@ def test_beds_come_change_and_go_with_their_files(folder: Path) -> None:
     assert names(files.look()) == ["1", "bed 2", "3"]
     written(folder / "beds" / "1.toml", 'name = "one"\n')
     (folder / "beds" / "2.toml").unlink()
-    assert names(settled(files)) == ["one", "3"]
+    assert names(looked(files, GONE_LOOKS - 1)) == ["one", "bed 2", "3"]  # it may be being replaced
+    assert names(files.look()) == ["one", "3"]
     written(folder / "ward.toml", (folder / "ward.toml").read_text() + "[lsl]\ntimeout_s = 3.0\n")
     assert [bed.lsl.timeout_s for bed in settled(files).beds.values()] == [3.0, 3.0]
 
@@ -172,6 +180,96 @@ def test_a_folder_that_is_away_for_a_moment_ends_no_bed(folder: Path) -> None:
     assert settled(files) == files.first
 
 
+def test_a_file_that_is_away_for_a_look_ends_no_bed(folder: Path) -> None:
+    files = WardFiles(folder / "ward.toml")
+    for _ in range(GONE_LOOKS + 1):  # it is never away for long
+        (folder / "beds" / "2.toml").rename(folder / "2")
+        assert looked(files, GONE_LOOKS - 1) == files.first
+        (folder / "2").rename(folder / "beds" / "2.toml")
+        assert settled(files) == files.first
+
+
+def test_a_folder_that_is_suddenly_empty_ends_no_bed_for_a_minute(folder: Path) -> None:
+    files = WardFiles(folder / "ward.toml")
+    (folder / "beds").rename(folder / "elsewhere")
+    (folder / "beds").mkdir()
+    found = looked(files, EMPTY_LOOKS - 1)
+    assert (found.beds, found.refused) == (files.first.beds, (str(folder / "beds"),))
+    (folder / "elsewhere" / "1.toml").rename(folder / "beds" / "1.toml")  # it is filled again, file by file
+    assert files.look() == files.first
+    (folder / "elsewhere" / "2.toml").rename(folder / "beds" / "2.toml")
+    assert settled(files) == files.first
+    for path in (folder / "beds").iterdir():
+        path.unlink()
+    first = files.look()
+    assert "is empty, as where a disk is away" in first.wrong[str(folder / "beds")]
+    assert names(looked(files, EMPTY_LOOKS - 2)) == ["1", "bed 2"]
+    assert files.look() == Beds({})
+
+
+def test_a_bed_whose_file_is_renamed_moves_at_once(folder: Path) -> None:
+    files = WardFiles(folder / "ward.toml")
+    (folder / "beds" / "2.toml").rename(folder / "beds" / "two.toml")
+    found = settled(files)
+    assert list(found.beds) == [str(folder / "beds" / "1.toml"), str(folder / "beds" / "two.toml")]
+    assert not found.wrong
+
+
+def test_a_name_that_is_not_utf_8_is_refused_and_the_others_begin(folder: Path) -> None:
+    name = os.fsdecode(b"zimmer-\xe4.toml")
+    try:
+        written(folder / "beds" / name, "")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    first = WardFiles(folder / "ward.toml").first
+    assert names(first) == ["1", "bed 2"]
+    place = f"{folder}/beds/zimmer-\\udce4.toml"
+    assert first.refused == (place,)
+    assert first.wrong[place] == f"config {place}: its name is not UTF-8, which a bed's name must be. Rename it."
+
+
+def test_a_link_that_leads_nowhere_is_refused(folder: Path) -> None:
+    link = folder / "beds" / "3.toml"
+    link.symlink_to(folder / "nowhere.toml")
+    files = WardFiles(folder / "ward.toml")
+    assert "cannot be read: No such file" in files.first.wrong[str(link)]
+    assert files.look().refused == (str(link),)
+    written(folder / "nowhere.toml", "")
+    assert names(settled(files)) == ["1", "bed 2", "3"]
+
+
+def test_an_edit_that_keeps_time_and_size_is_taken(folder: Path) -> None:
+    path = folder / "beds" / "2.toml"
+    files, before = WardFiles(folder / "ward.toml"), path.stat()
+    path.write_text(path.read_text().replace("5.0", "6.0"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert [bed.lsl.timeout_s for bed in settled(files).beds.values()] == [10.0, 6.0]
+
+
+@pytest.mark.parametrize("text", ['beds = "a\\u0000b"\n', "", "[lsl]\n"], ids=["a path of none", "cut off", "no beds"])
+def test_a_ward_s_file_that_names_no_beds_any_more_ends_none(folder: Path, text: str) -> None:
+    files = WardFiles(folder / "ward.toml")
+    written(folder / "ward.toml", text)
+    found = settled(files)
+    assert found.beds == files.first.beds
+    assert found.refused == (str(folder / "ward.toml"),)
+    with pytest.raises(UserError, match=r"beds 'a\\x00b' holds a NUL|has no beds"):
+        WardFiles(folder / "ward.toml")
+
+
+def test_whatever_keeps_the_files_from_being_looked_at_ends_no_bed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = WardFiles(folder / "ward.toml")
+    with monkeypatch.context() as broken:
+        broken.setattr(ward_files, "_in_folder", lambda folder: [folder / 3])
+        found = files.look()
+        assert found.beds == files.first.beds
+        assert "cannot be looked at: TypeError" in found.wrong[str(folder / "ward.toml")]
+        assert files.look() == Beds(files.first.beds, {}, found.refused)  # it is said once
+    assert files.look() == files.first
+
+
 def test_wrong_beds_do_not_keep_the_others_from_beginning(folder: Path) -> None:
     written(folder / "beds" / "1.toml", "name = ")
     first = WardFiles(folder / "ward.toml").first
@@ -181,7 +279,7 @@ def test_wrong_beds_do_not_keep_the_others_from_beginning(folder: Path) -> None:
 
 def test_the_doctor_says_what_is_wrong_with_which_bed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(folder / "beds" / "1.toml", "[lsl]\npredicat = 3\n")
-    written(folder / "beds" / "2.toml", '[publish]\naddress = "tcp://192.0.2.7:5600"\n')
+    written(folder / "beds" / "2.toml", '[publish]\naddress = "tcp://192.0.2.7:5600"\n[channels]\neeg_fontal = "F4"\n')
     written(folder / "ward.toml", (folder / "ward.toml").read_text() + '[metrics]\naddress = "192.0.2.7:9464"\n')
     monkeypatch.setattr(doctor_ward, "EXAMINATIONS", ())  # those of the machine are tested with the doctor
     checks = examine_ward(folder / "ward.toml")
@@ -190,6 +288,7 @@ def test_the_doctor_says_what_is_wrong_with_which_bed(folder: Path, monkeypatch:
     assert "1.toml" in said["ward"].said
     assert said["2: publish.address"].state == PROBLEM
     assert "192.0.2.7" in said["2: publish.address"].said
+    assert (said["2: settings"].state, "'eeg_fontal' is no input" in said["2: settings"].said) == (PROBLEM, True)
     assert (said["metrics.address"].state, "192.0.2.7" in said["metrics.address"].said) == (PROBLEM, True)
     assert worst(checks) == PROBLEM
 

@@ -1,6 +1,7 @@
 """The loop of a ward: each bed is told what it would be told alone, and its faults are its own."""
 
 import gc
+import threading
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from hypnostream.bridges.messages import BACKEND_FAILED, MessageError
 from hypnostream.bridges.model import Model
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.run import Outcome, drive, finish, live_steps
-from hypnostream.bridges.ward_loop import WardLoop
+from hypnostream.bridges.ward_loop import SAYING, WardLoop
 from hypnostream.config import ModelSection
 from hypnostream.engine.respiration.event import Event
 from hypnostream.engine.results import StageResult
@@ -29,7 +30,7 @@ from hypnostream.engine.slots import Arrays, Slots
 from hypnostream.engine.tensorrt_backend import TensorRtBackend
 from hypnostream.engine.tensorrt_cuda import CudaError
 from hypnostream.stream.source import Notice, Step
-from tests.bridges.looped_beds import BACKEND, BUNDLE, EPOCHS, InLoop, Sent, as_source, bed_of, turned
+from tests.bridges.looped_beds import BACKEND, BUNDLE, EPOCHS, WITHIN_S, InLoop, Sent, as_source, bed_of, turned
 from tests.engine.runtimes import FailingRunner
 
 
@@ -129,7 +130,7 @@ def test_a_gpu_that_fails_costs_no_bed_a_result_and_each_says_so_once(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runner = FailingRunner(BACKEND, BUNDLE.content.epoch, rows, 4, "read", CudaError("cudaMemcpyAsync: device lost"))
-    shared = FallingBack(TensorRtBackend(runner, BUNDLE.content.epoch), BACKEND)
+    shared = FallingBack(TensorRtBackend([runner], BUNDLE.content.epoch), BACKEND)
     monkeypatch.setattr(model, "choose_backend", lambda *_, **__: Chosen(shared))
     common, context, loop = Model(BUNDLE, ModelSection()), zmq.Context[Any](), WardLoop()
     with ExitStack() as stack:
@@ -149,6 +150,35 @@ def test_a_gpu_that_fails_costs_no_bed_a_result_and_each_says_so_once(
     assert failures == 3 * [[shared.failure]]
     assert "device lost" in shared.failure
     assert {publisher.origin.backend for publisher in publishers} == {BACKEND.name}
+
+
+class HangingDisk(Heard):
+    """A sink whose first final stage is not kept until it is `well`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.well = threading.Event(), threading.Event()
+
+    def publish(self, result: StageResult, now_s: float, latency_s: float | None = None) -> None:
+        if result.final:
+            self.asked.set()
+            assert self.well.wait(WITHIN_S)
+
+
+def test_a_disk_that_hangs_holds_up_the_bed_that_is_kept_on_it_and_no_other() -> None:
+    loop, disks = WardLoop(), [HangingDisk() for _ in range(SAYING + 1)]
+    held_up = [InLoop(loop, seed, sinks=(disk,)) for seed, disk in enumerate(disks)]
+    others = [InLoop(loop, seed) for seed in (7, 8)]
+    turned(loop, *others)
+    assert disks[0].asked.is_set()
+    for seed, bed in zip((7, 8), others, strict=True):
+        same(bed.driven.outcome.final, alone(seed).final)
+    assert {len(bed.driven.outcome.final) for bed in held_up} <= {0, 1}
+    for disk in disks:
+        disk.well.set()
+    turned(loop, *held_up)
+    for seed, bed in enumerate(held_up):
+        same(bed.driven.outcome.final, alone(seed).final)
 
 
 def test_a_bed_that_is_stopped_leaves_the_others_alone() -> None:

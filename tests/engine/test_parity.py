@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from hypnostream.engine.backend import Backend, OnnxBackend
 from hypnostream.engine.bundle import load_bundle
-from hypnostream.engine.parity import LIMITS, Limits, Parity, compare
-from hypnostream.engine.simulated_steps import simulated_epochs, simulated_ticks
+from hypnostream.engine.parity import LIMITS, Limits, Parity, compare, worst
+from hypnostream.engine.simulated_steps import side_by_side, simulated_epochs, simulated_ticks
 from hypnostream.engine.slots import Arrays
 from hypnostream.stream.stages import EPOCH_S
 
@@ -61,8 +61,34 @@ def test_one_decision_in_a_hundred_is_too_many() -> None:
 
 
 def test_what_is_not_a_number_is_never_good_enough() -> None:
-    assert Parity(60, 0.0, np.nan, 1.0).refusal(LIMITS["fp16"]).startswith("states differ by nan")
-    assert Parity(60, np.nan, 0.0, 1.0).refusal(LIMITS["fp16"]).startswith("outputs differ by nan")
+    for found in (None, np.nan, np.inf):
+        assert Parity(60, 0.0, found, 1.0).refusal(LIMITS["fp16"]).startswith("states differ by")
+        assert Parity(60, found, 0.0, 1.0).refusal(LIMITS["fp16"]).startswith("outputs differ by")
+    parity = compare(BACKEND, Altered("next_level_total", np.nan), SPEC, NIGHT[:3])
+    assert parity.states is None
+    assert re.match("states differ by no finite number|decides", parity.refusal(LIMITS["fp16"]))
+
+
+def test_the_worst_of_several_is_what_counts() -> None:
+    found = [Parity(60, 1e-6, None, 1.0), Parity(480, 2e-6, 1e-5, 0.9)]
+    assert worst(found) == Parity(540, 2e-6, None, 0.9)
+    assert worst(found[1:]) == found[1]
+
+
+def test_a_state_is_measured_by_its_own_bed() -> None:
+    """One whose numbers are large does not hide another's that are small."""
+    state = SPEC.states[0]
+
+    class Scaled(Altered):
+        def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
+            answer = self._real.run(inputs)
+            answer[state.output] = np.zeros_like(answer[state.output])
+            answer[state.output][0] = 1e6
+            answer[state.output][1] = self._by
+            return answer
+
+    two = list(side_by_side(NIGHT[:2], 2))
+    assert compare(Scaled("", 0.0), Scaled("", 1.0), SPEC, two).states == pytest.approx(1.0)
 
 
 def test_nothing_compared_is_refused() -> None:

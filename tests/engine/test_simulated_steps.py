@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 
 from hypnostream.engine.bundle import load_bundle
-from hypnostream.engine.simulated_steps import simulated_epochs, simulated_steps, simulated_ticks
+from hypnostream.engine.simulated_steps import side_by_side, simulated_epochs, simulated_steps, simulated_ticks
 from hypnostream.stream.stages import EPOCH_S
 
 BUNDLE = load_bundle()
@@ -41,3 +41,14 @@ def test_many_ticks_are_the_same_ticks_together() -> None:
         for name, value in together.items():
             np.testing.assert_array_equal(value, np.concatenate([each[name] for each in six], axis=1))
     assert next(single, None) is None
+
+
+def test_beds_side_by_side_are_at_places_of_the_night_that_differ() -> None:
+    night = list(simulated_epochs(BUNDLE, 12, seed=1))
+    together = list(side_by_side(night, 4))
+    assert len(together) == len(night)
+    for name in night[0]:
+        for row, begin in enumerate((0, 3, 6, 9)):
+            whole = [night[(begin + step) % 12][name][0] for step in range(12)]
+            np.testing.assert_array_equal([each[name][row] for each in together], whole)
+    assert len({each.tobytes() for each in together[0]["signal"]}) == 4

@@ -44,7 +44,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def test_an_engine_decides_as_onnxruntime_does(engine: tuple[Precision, StoredEngine]) -> None:
     precision, stored = engine
-    candidate = TensorRtBackend(TensorRtRunner(stored.plan, SPEC, 4, "TensorRT"), SPEC)
+    candidate = TensorRtBackend([TensorRtRunner(stored.plan, SPEC, 4, "TensorRT")], SPEC)
     parity = compare(OnnxBackend(BUNDLE), candidate, SPEC, simulated_epochs(BUNDLE, 240, seed=8))
     assert parity.refusal(LIMITS[precision]) == ""
 
@@ -62,13 +62,13 @@ def test_the_graphs_of_breathing_answer_as_onnxruntime_does(
     assert parity.refusal(LIMITS[precision]) == ""
 
 
-def test_an_engine_of_one_shape_serves_any_number_of_beds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_of_a_few_shapes_serves_any_number_of_beds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     backend, epochs = tensorrt_backend(BUNDLE, SPEC, HERE, "fp32", beds=3), list(simulated_epochs(BUNDLE, 11))
     states = {s.input: np.zeros((11, *s.shape), np.float32) for s in SPEC.states}
     together = {name: np.concatenate([each[name] for each in epochs]) for name in epochs[0]} | states
     expected = OnnxBackend(BUNDLE).run(together)
-    for count in (1, 7, 11):  # of a runner of eight rows
+    for count in (1, 7, 11):  # of a runner of one row and one of eight
         found = backend.run({name: value[:count] for name, value in together.items()})
         for output in SPEC.outputs:
             np.testing.assert_allclose(found[output.name], expected[output.name][:count], atol=LIMITS["fp32"].outputs)

@@ -132,6 +132,19 @@ def test_people_are_on_one_side_and_simulated_sleepers_too() -> None:
         learned_from(nights, replace(RECIPE, learned=("another",)))
 
 
+def test_what_a_bundle_gets_never_learns_from_the_night_that_its_stager_never_saw() -> None:
+    nights = [dips(i) for i in range(3)] + [replace(dips(3), name="ucddb022", subject="dips:022")]
+    nights.append(replace(dips(4), name="ucddb022-again", subject="dips:022"))
+    split = split_of(nights, RECIPE, None)
+    assert {night.name for night in split.train} == {"n0", "n1", "n2"}
+    assert {night.name for night in split.test} == {"ucddb022", "ucddb022-again"}
+    assert "Never trained on: dips:022." in card_of(split, [])
+    assert "| dips | 3 | 3 | none |" in card_of(split, [])
+    assert {night.subject for fold in (0, 1) for night in split_of(nights, RECIPE, fold).test} >= {"dips:022"}
+    with pytest.raises(UserError, match="ucddb022 alone"):
+        split_of(nights[3:], RECIPE, None)
+
+
 @pytest.mark.slow
 def test_folds_tables_and_a_bundle_that_says_what_torch_says(tmp_path: Path) -> None:
     for number in range(6):
@@ -149,9 +162,10 @@ def test_folds_tables_and_a_bundle_that_says_what_torch_says(tmp_path: Path) -> 
     assert "majority rate" in table
     assert "| dips, event in minute, spo2+heart | 6, " in table
     nights = read_tick_nights(tmp_path / "nights")
+    split = split_of(nights, RECIPE, None)
     module = TickTask(nights, replace(FIT, model=BreathingDetectorSettings())).module
     worst = bundle_with_tick(
-        default_bundle_path(), tmp_path / "bundle", module, card_of(nights, reached), {"breathing_sets": "dips"}, {}
+        default_bundle_path(), tmp_path / "bundle", module, card_of(split, reached), {"breathing_sets": "dips"}, {}
     )
     assert worst <= 1e-5
     bundle = load_bundle(tmp_path / "bundle")

@@ -133,3 +133,15 @@ def test_a_threshold_is_chosen_where_positives_are_rare() -> None:
     assert found.accuracy is not None
     assert found.majority_rate is not None
     assert found.majority_rate > 0.9
+
+
+def test_the_threshold_is_that_of_those_who_choose() -> None:
+    people = _people(0, 10, 2)
+    away = np.isin(people.subjects, np.unique(sides(people, SMALL)[1].subjects))
+    people.features[away, 1] += 2.5  # by those who choose the probe says yes too readily
+    chooses = people.of(away)
+    found = fit_probe(people, 2, SMALL)
+    said = found.probabilities(chooses.features)[:, 1]
+    by_theirs = binary_metrics(chooses.labels, said, found.threshold)
+    plain = binary_metrics(chooses.labels, said, 0.5)
+    assert (by_theirs.mcc or 0) > 0.9 > 0.6 > (plain.mcc or 0)

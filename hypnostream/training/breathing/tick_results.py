@@ -8,6 +8,7 @@ import numpy as np
 
 from hypnostream.training.breathing.tick_night import TickNight
 from hypnostream.training.breathing.tick_scores import MinuteRate, TickScore, agreement
+from hypnostream.training.nights.splits import Split
 
 if TYPE_CHECKING:
     from hypnostream.training.breathing.tick_run import Reached
@@ -85,10 +86,15 @@ def metrics_of(reached: Sequence["Reached"]) -> dict[str, float]:
     return out
 
 
-def card_of(nights: Sequence[TickNight], reached: Sequence["Reached"]) -> str:
-    """What the bundle's card says of it: whose nights, and what it reached."""
+def held_out_of(split: Split[TickNight]) -> list[str]:
+    """The people that a model was not trained on though they were at hand, by name."""
+    return sorted({night.subject for night in split.test})
+
+
+def card_of(split: Split[TickNight], reached: Sequence["Reached"]) -> str:
+    """What the bundle's card says of it: whose nights, whose not, and what it reached."""
     sets: dict[str, list[TickNight]] = defaultdict(list)
-    for night in nights:
+    for night in split.train:
         sets[night.set_name].append(night)
     lines = [
         f"{CARD_HEAD}\n",
@@ -102,6 +108,8 @@ def card_of(nights: Sequence[TickNight], reached: Sequence["Reached"]) -> str:
         mine = sets[name]
         lines.append(f"| {name} | {len({n.subject for n in mine})} | {len(mine)} | {mine[0].licence} |")
     lines += [
+        "",
+        f"Never trained on: {', '.join(held_out_of(split)) or 'nobody'}.",
         "",
         "What it reached on people held out, five folds, by weights of the folds (minutes of HuGCDN2014-OXI):",
         "",

@@ -2,7 +2,7 @@
 
 OUT/nights            what the model is given of each recording, and simulated nights
 OUT/fold0 ... fold4   runs that hold a fold of people out, with scores.json
-OUT/all               the run on everyone
+OUT/all               the run on everyone but HELD_OUT
 OUT/results.md, .json what the folds reached
 OUT/bundle            the bundle that was given, with the model of all in it
 """
@@ -28,16 +28,17 @@ from hypnostream.stream.simulator_breathing_truth import BreathingSettings
 from hypnostream.training.breathing.tick_export import bundle_with_tick
 from hypnostream.training.breathing.tick_night import TickNight, read_tick_nights, write_tick_night
 from hypnostream.training.breathing.tick_nights import make_tick_nights, tick_night
-from hypnostream.training.breathing.tick_results import as_markdown, card_of, metrics_of
+from hypnostream.training.breathing.tick_results import as_markdown, card_of, held_out_of, metrics_of
 from hypnostream.training.breathing.tick_scores import MinuteRate, TickScore, scored
 from hypnostream.training.breathing.tick_task import TickSettings, TickTask
-from hypnostream.training.nights.splits import Split, folds, write_split
+from hypnostream.training.nights.splits import Split, folds, split_by_subject, write_split
 from hypnostream.training.recipe import load_settings, recipe_path, sizes_of
 from hypnostream.training.recordings.simulated import SET_NAME, simulated_recording
 from hypnostream.training.running.distributed import alone
 from hypnostream.training.running.many import Failed, run_each
 from hypnostream.training.running.progress import Progress, told
 from hypnostream.training.running.run import Run
+from hypnostream.training.staging.held_out import HELD_OUT
 
 SCORES = "scores.json"
 RATE_HZ = 200  # of simulated EEG and ECG: as conditioning wants the ECG
@@ -87,7 +88,7 @@ class BreathingRecipe:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run: `fold` is who is held out, None for nobody."""
+    """One run: `fold` is who is held out; None is the run for the bundle, on everyone but HELD_OUT."""
 
     recipe: BreathingRecipe
     nights: Path
@@ -123,11 +124,14 @@ def breathing_command(store: Path, out: Path, recipe: str, workers: int, bundle:
         reached = run_trials(trials, workers, progress)
     write_atomically(out / "results.json", json.dumps([asdict(each) for each in reached], indent=2).encode())
     write_atomically(out / "results.md", as_markdown(reached).encode())
-    everyone = learned_from(read_tick_nights(out / "nights"), settings)
-    task = TickTask(everyone, settings.fit)
+    split = split_of(read_tick_nights(out / "nights"), settings, None)
+    task = TickTask(split.train, settings.fit)
     task.module.load_state_dict(load_file(trials[-1].folder / "weights.safetensors"))
-    card, metrics = card_of(everyone, reached), metrics_of(reached)
-    training = {"breathing_sets": ", ".join(sorted({night.set_name for night in everyone}))}
+    card, metrics = card_of(split, reached), metrics_of(reached)
+    training = {
+        "breathing_sets": ", ".join(sorted({night.set_name for night in split.train})),
+        "breathing_held_out": ", ".join(held_out_of(split)) or "nobody",
+    }
     worst = bundle_with_tick(bundle or default_bundle_path(), out / "bundle", task.module, card, training, metrics)
     print(f"results: {out / 'results.md'}; bundle: {out / 'bundle'}, parity {worst:.1e}")
 
@@ -200,11 +204,19 @@ def learned_from(nights: Sequence[TickNight], recipe: BreathingRecipe) -> list[T
 
 
 def split_of(nights: Sequence[TickNight], recipe: BreathingRecipe, fold: int | None) -> Split[TickNight]:
-    """Who is learned from and who is tested; simulated sleepers are split like people."""
+    """Who is learned from and who is tested; simulated sleepers are split like people.
+
+    What a bundle gets (`fold` None) never learns from HELD_OUT, as its stager does not: so that night is new to all of
+    the bundle. Raises UserError when nobody else is there.
+    """
     mine = learned_from(nights, recipe)
     away = sorted((night for night in nights if night.set_name in recipe.transfer), key=lambda night: night.name)
     if fold is None:
-        return Split(tuple(mine), tuple(away))
+        person = {night.subject for night in mine if night.name == HELD_OUT}
+        split = split_by_subject(mine, lambda night: night.subject in person)
+        if not split.train:
+            raise UserError(f"{HELD_OUT} alone is there, and it is held out; ingest other nights too")
+        return replace(split, test=(*split.test, *away))
     split = folds(mine, recipe.folds, 0, stratum)[fold]
     return replace(split, test=(*split.test, *away))
 
