@@ -37,7 +37,7 @@ from tests.recordings import write_night
 
 ADDRESS = "tcp://127.0.0.1:5556"  # what the pages say; here every port is a free one
 EPOCHS = 20
-WITHIN_S = 120.0
+WITHIN_S = 300.0  # on a busy machine
 ELSEWHERE = {"make demo": ".ci/run", "make test": ".ci/run"}
 SLOW = ("hypnostream bench", "hypnostream doctor", "hypnostream train", "hypnostream run", "hypnostream inspect --lsl")
 
