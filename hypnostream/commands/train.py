@@ -145,7 +145,9 @@ def train_neuronet(
     out: Annotated[Path, typer.Option(help="Where the run and its encoder go.")],
     nights: Annotated[Path | None, typer.Option(help="What `train signal-nights` wrote.")] = None,
     data: Annotated[Path | None, typer.Option(help="Or the folder that holds UCDDB; without both, simulated.")] = None,
-    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a TOML file.")] = "neuronet-product",
+    recipe: Annotated[
+        str | None, typer.Option(help="A shipped recipe's name, or a TOML file. [default: that of the kind]")
+    ] = None,
 ) -> None:
     """Step 1: a frame encoder for one kind of signal, without labels, and a probe of what it learned."""
     from hypnostream.training.pretraining.neuronet_run import neuronet_command

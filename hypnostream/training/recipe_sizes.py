@@ -142,6 +142,7 @@ RECIPES: dict[str, Callable[[str], RecipeSize]] = {
     "stager": of_stager,
     "cimsleepnet-reference": of_stager,
     "neuronet-product": of_neuronet,
+    "neuronet-breathing": of_neuronet,
     "neuronet-large": of_neuronet,
     "neuronet-reference": of_neuronet,
     "synthsleepnet-product": of_synthsleepnet,

@@ -19,11 +19,13 @@ from hypnostream.training.nights.signal_night import SignalNight
 from hypnostream.training.pretraining.collapse import effective_rank, token_variance
 from hypnostream.training.pretraining.frame_weights import load_frame_encoder, save_frame_encoder, trained_on
 from hypnostream.training.pretraining.neuronet_nights import NightSet
-from hypnostream.training.pretraining.neuronet_run import NeuroNetRecipe, pretrain
+from hypnostream.training.pretraining.neuronet_run import NeuroNetRecipe, pretrain, recipe_of
 from hypnostream.training.pretraining.pretrain_neuronet import NeuroNetObjective, NeuroNetTask
 from hypnostream.training.recipe import load_settings, recipe_path
 from hypnostream.training.running.loop import LoopSettings, Share, train
 from tests.models.test_neuronet import REFERENCE, SMALL
+
+KINDS = ("eeg", "eog", "emg", "ecg", "flow", "effort")
 
 SEED = 7
 
@@ -262,3 +264,9 @@ def test_it_trains_in_bfloat16_too() -> None:
     exact = train(made(), LoopSettings(passes=1))[0]
     short = train(made(), LoopSettings(passes=1, precision="bfloat16"))[0]
     assert short["loss"] == pytest.approx(exact["loss"], rel=0.05)
+
+
+def test_the_sensors_of_breathing_have_a_recipe_of_their_own() -> None:
+    rates = {kind: load_settings(recipe_path(recipe_of(kind)), NeuroNetRecipe).loop.learning_rate for kind in KINDS}
+    assert {kind for kind, rate in rates.items() if rate == 3e-4} == {"flow", "effort"}
+    assert {rate for kind, rate in rates.items() if kind not in ("flow", "effort")} == {1e-3}

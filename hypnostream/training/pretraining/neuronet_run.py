@@ -50,13 +50,22 @@ class _Asked:
     held_out: tuple[str, ...]
 
 
-def neuronet_command(kind: str, data: Path | None, out: Path, recipe: str, folder: Path | None = None) -> None:
+def recipe_of(kind: str) -> str:
+    """The shipped recipe for a kind of signal. Those of breathing collapse at the learning rate of the others."""
+    return "neuronet-breathing" if kind in ("flow", "effort") else "neuronet-product"
+
+
+def neuronet_command(
+    kind: str, data: Path | None, out: Path, recipe: str | None = None, folder: Path | None = None
+) -> None:
     """Train and probe on the signal nights of `folder`, on those made of UCDDB in `data`, or on simulated ones.
 
-    See `pretrain` for what is written. Raises UserError when both are given.
+    `recipe` is a name or a path, by default that of the kind. See `pretrain` for what is written. Raises UserError when
+    both are given.
     """
     if data is not None and folder is not None:
         raise UserError("--nights and --data are both given: the first names signal nights, the second UCDDB; give one")
+    recipe = recipe or recipe_of(kind)
     settings = load_settings(recipe_path(recipe), NeuroNetRecipe)
     with sizes_of(recipe), torch.device("meta"):
         NeuroNet(settings.model)
