@@ -92,7 +92,7 @@ def tensorrt(config: BedConfig) -> tuple[Device | None, Check]:
     except TensorRtError as error:
         if isinstance(error, BrokenPackageError) and asked == "tensorrt":
             todo = 'install it again, or set model.backend = "auto" in the bed\'s file'
-            return None, Check("TensorRT", PROBLEM, f"{error}; the bed does not start", todo)
+            return None, Check("TensorRT", PROBLEM, f"cannot be used: {error}; onnxruntime is", todo)
         todo = 'mend that, or set model.backend = "onnxruntime" in the bed\'s file'
         return None, Check("TensorRT", WARNING, f"cannot be used: {error}; onnxruntime is", todo)
     memory = f"{here.memory_bytes / 2**30:.0f} GiB"
