@@ -267,6 +267,9 @@ def test_it_trains_in_bfloat16_too() -> None:
 
 
 def test_the_sensors_of_breathing_have_a_recipe_of_their_own() -> None:
-    rates = {kind: load_settings(recipe_path(recipe_of(kind)), NeuroNetRecipe).loop.learning_rate for kind in KINDS}
-    assert {kind for kind, rate in rates.items() if rate == 3e-4} == {"flow", "effort"}
-    assert {rate for kind, rate in rates.items() if kind not in ("flow", "effort")} == {1e-3}
+    product, breathing = (
+        load_settings(recipe_path(name), NeuroNetRecipe) for name in ("neuronet-product", "neuronet-breathing")
+    )
+    assert {kind for kind in KINDS if recipe_of(kind) == "neuronet-breathing"} == {"flow", "effort"}
+    assert breathing.loop.learning_rate < product.loop.learning_rate
+    assert replace(breathing, loop=replace(breathing.loop, learning_rate=product.loop.learning_rate)) == product
