@@ -21,12 +21,13 @@ from hypnostream.bridges.address import ClientSecurity
 from hypnostream.bridges.client import Client
 from hypnostream.bridges.curve import ClientKeys, Gate, client_keys, gate_of
 from hypnostream.bridges.key_files import allow, new_keys, remove
-from hypnostream.bridges.messages import INSECURE, SESSION_STARTED, StatusMessage
+from hypnostream.bridges.messages import INSECURE, SESSION_ENDED, SESSION_STARTED, StatusMessage
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.bridges.replay_messages import SnapshotRequest, encode
 from hypnostream.config import PublishSection
 from hypnostream.engine.results import StageResult
 from hypnostream.errors import UserError
+from tests.bridges.hearing import heard_until
 
 SOON_S = 10.0
 NOTHING_MS = 300  # how long nothing must come, when what another was sent at that time has come
@@ -285,7 +286,9 @@ def test_an_address_that_anyone_may_reach_says_so(caplog: pytest.LogCaptureFixtu
         assert publisher.wait_for_subscriber(SOON_S, "heartbeat")
         for now_s in (1.0, 2.0):
             publisher.heartbeat(now_s)
-        notices = [m for m in client.messages(0.5) if isinstance(m, StatusMessage)]
+        publisher.status(SESSION_ENDED, 3.0)
+        heard_all = heard_until(client, lambda m: isinstance(m, StatusMessage) and m.state == SESSION_ENDED)
+        notices = [m for m in heard_all[:-1] if isinstance(m, StatusMessage)]
     assert [(m.state, m.subject) for m in notices] == [
         (INSECURE, publisher.address),
         (INSECURE, publisher.replay_address),

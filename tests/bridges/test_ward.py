@@ -25,10 +25,10 @@ from hypnostream.bridges.tables import read_epochs
 from hypnostream.bridges.ward import LOOK_S
 from hypnostream.stream.simulator import NightSettings, SimulatedSource, simulate_night
 from hypnostream.stream.simulator_breathing_truth import BreathingSettings
+from tests.bridges.hearing import WITHIN_S, heard
 from tests.bridges.lsl_sender import Device, kill, sending_device
 
 SPEED = 30.0
-WITHIN_S = 60.0
 
 
 def ward_file(folder: Path, session_id: str, text: str = "") -> Path:
@@ -75,16 +75,6 @@ def stopped(process: subprocess.Popen[str], folder: Path) -> str:
     assert process.returncode == 0, err
     assert "Traceback" not in err
     return err
-
-
-def heard(client: Client, wanted: Callable[[Message], bool], within_s: float = WITHIN_S) -> Message:
-    """The next message that is wanted."""
-    deadline = time.monotonic() + within_s
-    while (left_s := deadline - time.monotonic()) > 0:
-        message = client.receive(left_s)
-        if message is not None and wanted(message):
-            return message
-    raise AssertionError("it was not said")
 
 
 def status(state: str, subject: str | None = None) -> Callable[[Message], bool]:
@@ -209,10 +199,9 @@ def test_beds_come_change_fail_and_go_and_the_others_do_not_notice(tmp_path: Pat
         assert heard(clients["steady"], stage).origin.session_id
         steady = clients["steady"]
         err = stopped(process, tmp_path)
-        messages = iter(lambda: steady.receive(0.5), None)
-        assert [m.detail for m in messages if isinstance(m, StatusMessage) and m.state == "session_ended"] == [
-            "stopped"
-        ]
+        last = heard(steady, status("session_ended"))
+        assert isinstance(last, StatusMessage)
+        assert last.detail == "stopped"
     assert (steady.lost, steady.restarts) == (0, 0)
     assert "steady: source_" not in err.replace("steady: source_found", "")
     assert all((night_of(tmp_path, name) / "summary.json").exists() for name in ("steady", "dying"))
@@ -276,7 +265,7 @@ def test_killed_a_ward_takes_all_its_beds_up_again(tmp_path: Path, lsl_session_i
         with serving(ward, "--record") as process:
             ended: set[str | None] = set()
             while len(ended) < 2:
-                message = heard(told, status("bed_ended"), 2 * WITHIN_S)
+                message = heard(told, status("bed_ended"))
                 ended.add(message.subject if isinstance(message, StatusMessage) else None)
             stopped(process, tmp_path)
     for bed in beds:

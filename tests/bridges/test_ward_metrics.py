@@ -19,10 +19,11 @@ from hypnostream.bridges.ward_families import MOST_BEDS, MOST_STREAMS, ward_fami
 from hypnostream.bridges.ward_loop import WardLoop
 from hypnostream.bridges.ward_tally import MOST_NAMED, SILENT_S, STARTING_S, WardTally
 from hypnostream.stream.source import Notice
+from tests.bridges.hearing import WITHIN_S
 from tests.bridges.looped_beds import EPOCHS, InLoop
 from tests.bridges.lsl_sender import Device, sending_device
 from tests.bridges.metrics_pages import StreamCounts, Wall, health_at, names_on, page_at, told
-from tests.bridges.test_ward import WITHIN_S, bed_file, serving, stopped, ward_file
+from tests.bridges.test_ward import bed_file, serving, stopped, ward_file
 from tests.command_line import Cli, assert_one_line
 from tests.documentation import code_in, table
 
