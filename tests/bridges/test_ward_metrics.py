@@ -3,11 +3,13 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hypnostream.bridges.messages import BED_FAILED
 from hypnostream.bridges.metric_families import FAMILIES
@@ -18,9 +20,10 @@ from hypnostream.bridges.tally import Tally
 from hypnostream.bridges.ward_families import MOST_BEDS, MOST_STREAMS, ward_families
 from hypnostream.bridges.ward_loop import WardLoop
 from hypnostream.bridges.ward_tally import MOST_NAMED, SILENT_S, STARTING_S, WardTally
+from hypnostream.engine.slots import Arrays
 from hypnostream.stream.source import Notice
 from tests.bridges.hearing import WITHIN_S
-from tests.bridges.looped_beds import EPOCHS, InLoop
+from tests.bridges.looped_beds import BACKEND, EPOCHS, InLoop
 from tests.bridges.lsl_sender import Device, sending_device
 from tests.bridges.metrics_pages import StreamCounts, Wall, health_at, names_on, page_at, told
 from tests.bridges.test_ward import bed_file, serving, stopped, ward_file
@@ -212,17 +215,20 @@ def test_beds_that_stall_hang_or_are_not_there_are_named_and_the_ward_is_alive(s
 
 
 def test_a_loop_that_is_held_up_is_behind_and_one_that_hangs_is_dead(served: Serving) -> None:
-    """A bed's sink that does not return holds up a real loop: the page is of another thread and says so."""
+    """A model that does not return holds up a real loop: the page is of another thread and says so."""
     held, let_go = threading.Event(), threading.Event()
 
-    class Stuck(Tally):
-        def heartbeat(self, now_s: float) -> None:
+    class Stuck:
+        name = "stuck"
+
+        def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Arrays:
             held.set()
             let_go.wait(WITHIN_S)
+            return BACKEND.run(inputs)
 
     served.stands(north=served.bed(starting_s=1000.0))
     with turning(served.loop, served.ward):
-        InLoop(served.loop, 0, sinks=(Stuck(),))
+        InLoop(served.loop, 0, Stuck())
         assert held.wait(WITHIN_S)
         served.wall.now_s += 5.0
         assert served.health[0] == 200
