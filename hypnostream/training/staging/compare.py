@@ -125,7 +125,7 @@ def run_trial(trial: Trial) -> Scores:
     scores = trial.folder / "scores.json"
     settings = with_seed(overridden(trial.comparison.fit, trial.arm.set), trial.seed)
     nights = [read_token_night(path) for path in trial.train]
-    asked = replace(trial.comparison, fit=settings, arms=(trial.arm,))
+    asked = replace(trial.comparison, fit=settings, arms=(trial.arm,), seeds=(trial.seed,))  # others may join later
     run = Run(trial.folder, asked, {night.name: night.source_sha256 for night in nights})
     if scores.exists():
         found: Scores = json.loads(scores.read_text(encoding="utf-8"))
