@@ -89,7 +89,7 @@ def train_crossvalidate(
 
 @train.command("compare")
 def train_compare(
-    recipe: Annotated[str, typer.Argument(help="A shipped comparison (ablation, labels), or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="A shipped comparison (ablation, labels, subsets), or a TOML file.")],
     data: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
     out: Annotated[Path, typer.Option(help="Where the runs and their table go.")],
     workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 2,

@@ -121,7 +121,7 @@ def test_arms_and_conditions_that_make_no_table_are_refused() -> None:
         replace(SMALL, conditions=("rate 2",))
 
 
-@pytest.mark.parametrize("name", ["ablation", "labels"])
+@pytest.mark.parametrize("name", ["ablation", "labels", "subsets"])
 def test_shipped_comparisons_can_be_made(name: str) -> None:
     comparison = load_settings(recipe_path(name), Comparison)
     for trial in trials(comparison, [], [], Path("out")):

@@ -28,7 +28,7 @@ from hypnostream.training.staging.compare import Comparison
 from hypnostream.training.staging.frame_stager_run import FrameStagerRecipe
 from hypnostream.training.staging.stager_recipe import load_recipe
 
-COMPARISONS = {"ablation", "labels"}  # of the stager, smaller
+COMPARISONS = {"ablation", "labels", "subsets"}  # of the stager, smaller
 TO_SHIP = [name for name in RECIPES if not name.endswith("-reference")]
 
 
