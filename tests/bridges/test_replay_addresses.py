@@ -1,21 +1,11 @@
 """Where what was missed is asked for."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from hypnostream.bridges.address import replay_address_of, replay_address_seen
 from hypnostream.bridges.publisher import Publisher
 from hypnostream.errors import UserError
 from tests.bridges.replayed_session import ANY_PORT, Session
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    session = Session(tmp_path)
-    yield session
-    session.end()
 
 
 @pytest.mark.parametrize(

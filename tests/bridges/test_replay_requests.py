@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,14 +35,6 @@ from hypnostream.bridges.replay_messages import (
 from hypnostream.bridges.replay_server import Shelf
 from hypnostream.bridges.result_log import ResultLog
 from tests.bridges.replayed_session import ANY_PORT, SOON_S, Session, result
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    session = Session(tmp_path)
-    yield session
-    session.end()
-
 
 ORIGIN = Origin(session_id="5e55", boot_id="b007", model_hash="9f2c", backend="onnxruntime")
 

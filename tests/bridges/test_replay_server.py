@@ -4,8 +4,6 @@ import asyncio
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import zmq
@@ -27,13 +25,6 @@ from hypnostream.engine.respiration.event import Event
 from tests.bridges.hearing import heard_until
 from tests.bridges.replayed_session import ANY_PORT, SOON_S, Session, result
 from tests.bridges.test_result_log import full_disk
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    session = Session(tmp_path)
-    yield session
-    session.end()
 
 
 def epochs_of(session: Session, client: Client, count: int) -> list[int]:
